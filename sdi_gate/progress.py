@@ -93,7 +93,11 @@ class RichProgress:
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
-        """Start to draw."""
+        """Start to draw.
+
+        Returns:
+            This object.
+        """
         self._bars.start()
         return self
 

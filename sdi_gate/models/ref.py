@@ -51,7 +51,7 @@ class ModelRef:
             UsageError: If the text is not a reference.
         """
         scheme, colon, rest = text.partition(":")
-        if not colon or scheme not in Scheme or not rest:
+        if not colon or scheme not in Scheme.__members__.values() or not rest:
             msg = f"not a model reference: {text!r}; expected a scheme (file: or hf:) and a name"
             raise UsageError(msg, hint=_HINT)
         if Scheme(scheme) is Scheme.FILE:

@@ -1,0 +1,183 @@
+"""Define the verdict: findings, one for each rule, and what follows from them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from sdi_gate.errors import ExitCode
+
+
+class Status(StrEnum):
+    """Say how a finding or a verdict came out."""
+
+    PASS = "pass"  # noqa: S105 - a status, not a password
+    WARN = "warn"
+    INCONCLUSIVE = "inconclusive"
+    FAIL = "fail"
+
+    @property
+    def severity(self) -> int:
+        """Return 0 for pass, 1 for warn, 2 for inconclusive, 3 for fail; the worst wins."""
+        return tuple(Status).index(self)
+
+
+class Bound(StrEnum):
+    """Say on which side of its limit a value is good: below an upper, above a lower bound."""
+
+    UPPER = "upper"
+    LOWER = "lower"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Hold what became of one rule.
+
+    Law: a finding has a margin exactly if it has an observed value, and then every number in it
+    is finite.
+
+    Attributes:
+        rule: Where the rule stands in the policy, such as ``limits.signals.weight-geometry``;
+            ``required-tier``; or ``defect``, which no policy needs to ask for.
+        metric: Name of the metric, in kebab-case; ``tier`` and ``defect`` where there is none.
+        status: How the rule came out.
+        reason: One plain sentence with the observed value, the limit and the margin, or with
+            why there is no value.
+        observed: The value that was held against the limits; None if there is none.
+        stderr: Standard error of ``observed``; None if it is deterministic.
+        warn: The warning limit; None if the policy has none.
+        fail: The failing limit; None if the policy has none.
+        bound: Whether the limits are upper or lower bounds; None for a rule without limits.
+        margin: Distance from ``observed`` to the deciding limit, in units of the metric;
+            positive means room left.
+        layer: Layer group with the largest value of the metric; None if unknown.
+        stratum: Probe stratum with the largest value of the metric; None if unknown.
+    """
+
+    rule: str
+    metric: str
+    status: Status
+    reason: str
+    observed: float | None = None
+    stderr: float | None = None
+    warn: float | None = None
+    fail: float | None = None
+    bound: Bound | None = None
+    margin: float | None = None
+    layer: str | None = None
+    stratum: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a finding that breaks the law.
+
+        Raises:
+            ValueError: If a number is not finite, or value and margin do not come together.
+        """
+        numbers = (self.observed, self.stderr, self.warn, self.fail, self.margin)
+        if not all(number is None or math.isfinite(number) for number in numbers):
+            msg = f"{self.rule}: the numbers of a finding are finite; got {numbers}"
+            raise ValueError(msg)
+        if (self.observed is None) != (self.margin is None):
+            msg = f"{self.rule}: an observed value and a margin come together"
+            raise ValueError(msg)
+
+    @property
+    def limit(self) -> float | None:
+        """Return the deciding limit, from which the margin is measured.
+
+        It is the limit that was crossed, or, in a finding that passes, the nearer one.
+        """
+        match self.status:
+            case Status.FAIL:
+                return self.fail
+            case Status.WARN:
+                return self.warn
+            case _:
+                return self.fail if self.warn is None else self.warn
+
+    @property
+    def relative_margin(self) -> float:
+        """Return the margin as a fraction of the deciding limit.
+
+        It is infinite, with the margin's sign, where the limit is 0, and positive infinity where
+        there is no margin, so that a finding without a number never outranks one with a number.
+        """
+        if self.margin is None or self.limit is None:
+            return math.inf
+        if self.limit == 0.0 and self.margin != 0.0:
+            return math.copysign(math.inf, self.margin)
+        return self.margin / abs(self.limit) if self.margin else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Hold the findings of one scan under one policy, and the worst of them.
+
+    Law: there is at least one finding, and the status is the worst among the findings, in the
+    order FAIL, INCONCLUSIVE, WARN, PASS. Nothing passes by emptiness.
+
+    Attributes:
+        status: The worst status among the findings.
+        findings: One for each defect, one for the tier, one for each limit of the policy.
+        enforced: Whether the verdict closes the gate; False in mode ``observe``.
+    """
+
+    status: Status
+    findings: tuple[Finding, ...]
+    enforced: bool
+
+    def __post_init__(self) -> None:
+        """Refuse a verdict that breaks the law.
+
+        Raises:
+            ValueError: If there is no finding, or the status is not the worst among them.
+        """
+        if not self.findings:
+            msg = "a verdict rests on at least one finding; got none"
+            raise ValueError(msg)
+        if self.status is not self.deciding.status:
+            msg = f"the worst finding is {self.deciding.status}; got a verdict {self.status}"
+            raise ValueError(msg)
+
+    @classmethod
+    def of(cls, findings: tuple[Finding, ...], *, enforced: bool) -> Self:
+        """Return the verdict that follows from findings.
+
+        Args:
+            findings: At least one.
+            enforced: Whether the verdict closes the gate.
+
+        Returns:
+            The verdict; its status is the worst among the findings, and PASS is refused with
+            the rest if there are none.
+        """
+        worst = max((finding.status for finding in findings), key=_severity, default=Status.PASS)
+        return cls(status=worst, findings=findings, enforced=enforced)
+
+    @property
+    def deciding(self) -> Finding:
+        """Return the finding that decided.
+
+        It has the worst status; among those, the smallest margin relative to its limit; among
+        those, it is the first.
+        """
+        return min(self.findings, key=lambda found: (-found.status.severity, found.relative_margin))
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Return the code with which the process ends; always 0 if not enforced."""
+        if not self.enforced:
+            return ExitCode.OK
+        match self.status:
+            case Status.PASS | Status.WARN:
+                return ExitCode.OK
+            case Status.FAIL:
+                return ExitCode.FAIL
+            case Status.INCONCLUSIVE:
+                return ExitCode.INCONCLUSIVE
+
+
+def _severity(status: Status) -> int:
+    return status.severity

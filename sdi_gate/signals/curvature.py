@@ -1,0 +1,281 @@
+"""Measure how the curvature of the loss changed: Hutchinson's trace, paired between the models."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from sdi_gate.signals.interface import (
+    Estimate,
+    Measurement,
+    Outcome,
+    SignalId,
+    SignalName,
+    SignalResult,
+    inconclusive,
+)
+from sdi_gate.signals.strata import mean, stratum_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+METRIC = "trace-shift"
+VERSION = 1
+
+
+class CurvatureKind(StrEnum):
+    """Name the quantities that one draw yields for each model and layer group."""
+
+    HESSIAN_TRACE = "hessian-trace"
+    WEIGHTED_TRACE = "weight-scaled-trace"
+    FISHER_TRACE = "fisher-trace"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvatureDraw:
+    """Hold one paired draw: the same vectors, tokens and labels for both models.
+
+    Attributes:
+        stratum: Stratum of the batch.
+        base: Value for each kind and layer group at the base.
+        candidate: Value for each kind and layer group at the candidate.
+        update_quadratic_form_nats: Half of update times Hessian times update at the base, over all
+            parameters, nats per token.
+    """
+
+    stratum: str
+    base: dict[tuple[CurvatureKind, str], float]
+    candidate: dict[tuple[CurvatureKind, str], float]
+    update_quadratic_form_nats: float
+
+
+def rademacher(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Draw a tensor of independent signs.
+
+    Args:
+        shape: Shape of the result.
+        generator: Source of randomness, on the CPU, so that every device sees the same signs.
+
+    Returns:
+        float32 tensor of -1 and 1, each with probability one half.
+    """
+    bits = torch.randint(0, 2, tuple(shape), generator=generator, dtype=torch.int8)
+    return bits.to(torch.float32).mul_(2).sub_(1)
+
+
+def hutchinson_trace(
+    matvec: Callable[[Tensor], Tensor], size: int, num_matvecs: int, generator: torch.Generator
+) -> Estimate:
+    r"""Estimate the trace of a symmetric matrix from products with random signs.
+
+    :math:`\frac1m \sum_i v_i^\top A v_i` with Rademacher :math:`v_i` is unbiased, exact for a
+    diagonal matrix, and has variance :math:`2 \sum_{i \ne j} a_{ij}^2 / m` otherwise.
+
+    Args:
+        matvec: Maps a vector of shape ``[size]``, float64, to the matrix times that vector.
+        size: Order of the matrix.
+        num_matvecs: Number of products; at least 2.
+        generator: Source of randomness.
+
+    Returns:
+        The trace with its standard error.
+
+    Raises:
+        ValueError: If fewer than two products are asked for.
+
+    References:
+        Hutchinson (1989), Communications in Statistics 18(3):1059-1076, proposition 1.
+    """
+    if num_matvecs < 2:
+        msg = f"a standard error needs at least 2 products; got num_matvecs={num_matvecs}"
+        raise ValueError(msg)
+    draws = []
+    for _ in range(num_matvecs):
+        v = rademacher([size], generator).double()
+        draws.append(float(v @ matvec(v)))
+    centre = mean(draws)
+    variance = math.fsum((draw - centre) ** 2 for draw in draws) / (num_matvecs - 1)
+    return Estimate(value=centre, stderr=math.sqrt(variance / num_matvecs), n=num_matvecs)
+
+
+def symmetric_relative_difference(base: float, candidate: float) -> float:
+    r"""Compute :math:`|t_1 - t_0| / (|t_1| + |t_0|)`.
+
+    A log ratio would not do: on text that the model was not trained to its optimum on, the trace
+    of a Hessian can be negative.
+
+    Args:
+        base: Any finite number.
+        candidate: Any finite number.
+
+    Returns:
+        From 0 (equal) to 1 (one is 0, or the signs differ); 0 if both are 0.
+    """
+    if base == candidate:
+        return 0.0
+    return abs(candidate - base) / (abs(candidate) + abs(base))
+
+
+def paired_shift(base: Sequence[float], candidate: Sequence[float]) -> Estimate:
+    """Estimate the symmetric relative difference of two means from paired draws.
+
+    The standard error is the jackknife's, which leaves out one pair at a time: the noise that the
+    pairs share cancels.
+
+    Args:
+        base: Draws at the base; at least 2.
+        candidate: The draws that belong to them.
+
+    Returns:
+        The difference, 0 to 1, with its standard error; 0 and 0 for equal draws. Noise biases it
+        upwards: the expectation of an absolute value is not 0.
+
+    References:
+        Efron and Stein (1981), Annals of Statistics 9(3):586-596, for the jackknife.
+    """
+    n = len(base)
+    whole = symmetric_relative_difference(mean(base), mean(candidate))
+    total0, total1 = math.fsum(base), math.fsum(candidate)
+    left_out = [
+        symmetric_relative_difference((total0 - b) / (n - 1), (total1 - c) / (n - 1))
+        for b, c in zip(base, candidate, strict=True)
+    ]
+    centre = mean(left_out)
+    spread = math.fsum((value - centre) ** 2 for value in left_out)
+    return Estimate(value=whole, stderr=math.sqrt(spread * (n - 1) / n), n=n)
+
+
+def curvature_shift(
+    draws: Sequence[CurvatureDraw],
+    headline_layers: Sequence[str],
+    parameters: Sequence[tuple[str, str]],
+) -> SignalResult:
+    r"""Compute the curvature shift: the change of the Hessian's trace, mean over the strata.
+
+    For each stratum :math:`|t_1 - t_0| / (|t_1| + |t_0|)` of the traces of the loss Hessian at
+    both checkpoints, estimated from the same signs on the same tokens; traces over the headline
+    layers only, since embeddings would dominate. Beside it the same of the weight-scaled trace
+    :math:`\sum_i \theta_i^2 H_{ii}`, which a rescaling of weights between layers leaves alone
+    (Dinh et al. 2017 show that the plain trace is not so robust), of the sampled-label Fisher
+    trace, and the quadratic form :math:`\frac12 \Delta^\top H \Delta`.
+
+    Args:
+        draws: Paired draws; at least 2 for every stratum.
+        headline_layers: Layer groups that count in the headline, in model order.
+        parameters: What else changes the number (probe, tokens, draws, seed, dtype), for the id.
+
+    Returns:
+        The headline, 0 to 1, with its standard error; rows per layer and stratum. Inconclusive if
+        a draw is not finite, a stratum has fewer than 2, or no layer counts.
+
+    References:
+        Keskar et al. (2017), arXiv:1609.04836, for sharpness; Hutchinson (1989) for the trace;
+        Kunstner et al. (2019), arXiv:1905.12558, for sampling the labels; Kirkpatrick et al.
+        (2017), arXiv:1612.00796, for the quadratic form. The relative difference is ours.
+    """
+    signal_id = SignalId(
+        name=SignalName.CURVATURE_SHIFT, version=VERSION, parameters=tuple(parameters)
+    )
+    grouped: dict[str, list[CurvatureDraw]] = {}
+    for draw in draws:
+        grouped.setdefault(draw.stratum, []).append(draw)
+    if not headline_layers:
+        return inconclusive(signal_id, METRIC, "the model has no decoder layers")
+    if not grouped or min(len(group) for group in grouped.values()) < 2:
+        return inconclusive(signal_id, METRIC, "a stratum has fewer than 2 paired draws")
+    if not all(_is_finite(draw) for draw in draws):
+        return inconclusive(signal_id, METRIC, "a curvature product is NaN or infinite")
+    rows: list[Measurement] = []
+    for metric, kind in (
+        (METRIC, CurvatureKind.HESSIAN_TRACE),
+        ("weight-scaled-trace-shift", CurvatureKind.WEIGHTED_TRACE),
+        ("fisher-trace-shift", CurvatureKind.FISHER_TRACE),
+    ):
+        rows.extend(_shift_rows(metric, kind, grouped, headline_layers))
+    rows.extend(_trace_rows(grouped, headline_layers))
+    rows.extend(_quadratic_rows(grouped))
+    return SignalResult(
+        id=signal_id,
+        outcome=Outcome.MEASURED,
+        metric=METRIC,
+        estimate=rows[0].estimate,
+        measurements=tuple(rows[1:]),
+    )
+
+
+def _is_finite(draw: CurvatureDraw) -> bool:
+    values = (*draw.base.values(), *draw.candidate.values(), draw.update_quadratic_form_nats)
+    return all(math.isfinite(value) for value in values)
+
+
+def _totals(
+    group: Sequence[CurvatureDraw], kind: CurvatureKind, layers: Sequence[str]
+) -> tuple[list[float], list[float]]:
+    base = [math.fsum(draw.base[kind, layer] for layer in layers) for draw in group]
+    candidate = [math.fsum(draw.candidate[kind, layer] for layer in layers) for draw in group]
+    return base, candidate
+
+
+def _mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
+    variance = math.fsum((estimate.stderr or 0.0) ** 2 for estimate in estimates)
+    return Estimate(
+        value=mean([estimate.value for estimate in estimates]),
+        stderr=math.sqrt(variance) / len(estimates),
+        n=sum(estimate.n or 0 for estimate in estimates),
+    )
+
+
+def _shift_rows(
+    metric: str,
+    kind: CurvatureKind,
+    grouped: dict[str, list[CurvatureDraw]],
+    layers: Sequence[str],
+) -> list[Measurement]:
+    by_stratum = {
+        stratum: paired_shift(*_totals(group, kind, layers)) for stratum, group in grouped.items()
+    }
+    rows = [Measurement(metric=metric, estimate=_mean_estimate([*by_stratum.values()]))]
+    for layer in layers:
+        shifts = [paired_shift(*_totals(group, kind, [layer])) for group in grouped.values()]
+        rows.append(Measurement(metric=metric, layer=layer, estimate=_mean_estimate(shifts)))
+    rows.extend(stratum_rows(metric, by_stratum))
+    return rows
+
+
+def _trace_rows(
+    grouped: dict[str, list[CurvatureDraw]], layers: Sequence[str]
+) -> list[Measurement]:
+    rows: list[Measurement] = []
+    for stratum, group in grouped.items():
+        for who, values in zip(
+            ("base", "candidate"), _totals(group, CurvatureKind.HESSIAN_TRACE, layers), strict=True
+        ):
+            rows.append(
+                Measurement(
+                    metric=f"hessian-trace-{who}", stratum=stratum, estimate=_sample_mean(values)
+                )
+            )
+    return rows
+
+
+def _quadratic_rows(grouped: dict[str, list[CurvatureDraw]]) -> list[Measurement]:
+    by_stratum = {
+        stratum: _sample_mean([draw.update_quadratic_form_nats for draw in group])
+        for stratum, group in grouped.items()
+    }
+    metric = "update-quadratic-form"
+    return [
+        Measurement(metric=metric, estimate=_mean_estimate([*by_stratum.values()])),
+        *stratum_rows(metric, by_stratum),
+    ]
+
+
+def _sample_mean(values: Sequence[float]) -> Estimate:
+    centre = mean(values)
+    variance = math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
+    return Estimate(value=centre, stderr=math.sqrt(variance / len(values)), n=len(values))

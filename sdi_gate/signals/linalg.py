@@ -1,0 +1,179 @@
+"""Compute singular values and subspaces of weight matrices by their Gram matrix, in float64.
+
+Precision contract: a Gram matrix squares the condition number, so in float64 a singular value
+``s`` carries an absolute error of about ``s_max * sqrt(eps * p)`` at worst (1e-8 relative to the
+largest one), ``p`` being the shorter side. Everything here that is weighted by ``s`` or ``s**2``
+is exact to many more digits than weights stored in 8 or 11 bits of mantissa carry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Elements of a chunk that is promoted to float64 at one time: 64 MiB.
+_CHUNK_ELEMENTS = 1 << 23
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixPair:
+    """Hold the same weight matrix of base and candidate.
+
+    Attributes:
+        base: Shape ``[m, n]``, any floating dtype.
+        candidate: Shape ``[m, n]``, any floating dtype.
+        device: Where to compute; chunks are moved there as they are needed.
+    """
+
+    base: Tensor
+    candidate: Tensor
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factors:
+    """Hold the spectrum of a matrix and the singular vectors of its shorter side.
+
+    Attributes:
+        s: Singular values, descending, shape ``[p]``, float64, ``p = min(m, n)``.
+        V: Singular vectors of the shorter side as columns, shape ``[p, p]``, float64.
+        rank: Number of singular values above the numerical floor.
+    """
+
+    s: Tensor
+    V: Tensor
+    rank: int
+
+
+def chunks(W: Tensor, device: torch.device) -> Iterator[Tensor]:
+    """Yield a tensor in float64 pieces along its first axis.
+
+    Args:
+        W: Any shape with at least one axis, any real dtype.
+        device: Where the pieces shall lie.
+
+    Yields:
+        float64 tensors of shape ``[c, ...]`` that stacked give ``W``; none if ``W`` is empty.
+    """
+    row = max(1, W.numel() // max(1, W.shape[0]))
+    step = max(1, _CHUNK_ELEMENTS // row)
+    for start in range(0, W.shape[0], step):
+        yield W[start : start + step].to(device=device, dtype=torch.float64)
+
+
+def tall(W: Tensor) -> Tensor:
+    """Return the matrix or its transpose, whichever has at least as many rows as columns.
+
+    Args:
+        W: Shape ``[m, n]``.
+
+    Returns:
+        A view of shape ``[q, p]`` with ``q = max(m, n)`` and ``p = min(m, n)``.
+    """
+    return W if W.shape[0] >= W.shape[1] else W.mT
+
+
+def gram(W: Tensor, device: torch.device) -> Tensor:
+    r"""Compute the Gram matrix of the shorter side, in float64, without copying the matrix.
+
+    Args:
+        W: Shape ``[m, n]``, any floating dtype.
+        device: Where to compute.
+
+    Returns:
+        :math:`A^\top A` of shape ``[p, p]``, float64, where ``A`` is `tall` of ``W``.
+    """
+    A = tall(W)
+    total = torch.zeros(A.shape[1], A.shape[1], dtype=torch.float64, device=device)
+    for chunk in chunks(A, device):
+        total.addmm_(chunk.mT, chunk)
+    return total
+
+
+def gram_of_update(pair: MatrixPair) -> Tensor:
+    r"""Compute the Gram matrix of candidate minus base, subtracting in float64.
+
+    Args:
+        pair: The two matrices.
+
+    Returns:
+        :math:`\Delta^\top \Delta` over the shorter side, shape ``[p, p]``, float64.
+    """
+    A, B = tall(pair.base), tall(pair.candidate)
+    total = torch.zeros(A.shape[1], A.shape[1], dtype=torch.float64, device=pair.device)
+    for a, b in zip(chunks(A, pair.device), chunks(B, pair.device), strict=True):
+        difference = b - a
+        total.addmm_(difference.mT, difference)
+    return total
+
+
+def singular_values(G: Tensor) -> Tensor:
+    """Return the singular values that belong to a Gram matrix.
+
+    Args:
+        G: Gram matrix, shape ``[p, p]``, float64, finite.
+
+    Returns:
+        Shape ``[p]``, float64, descending; negative eigenvalues, which only rounding makes, are 0.
+    """
+    eigenvalues: Tensor = torch.linalg.eigvalsh(G)
+    return eigenvalues.flip(0).clamp(min=0).sqrt()
+
+
+def factorise(G: Tensor) -> Factors:
+    """Return the spectrum and the shorter side's singular vectors that belong to a Gram matrix.
+
+    Args:
+        G: Gram matrix, shape ``[p, p]``, float64, finite.
+
+    Returns:
+        The factors. The signs of the vectors are arbitrary.
+    """
+    eigenvalues, vectors = torch.linalg.eigh(G)
+    s = eigenvalues.flip(0).clamp(min=0).sqrt()
+    floor = float(s[0]) * (torch.finfo(torch.float64).eps * len(s)) ** 0.5
+    return Factors(s=s, V=vectors.flip(1), rank=int((s > floor).sum()))
+
+
+def long_side_vectors(W: Tensor, factors: Factors, k: int) -> Tensor:
+    """Return the top singular vectors of the longer side.
+
+    Args:
+        W: The matrix that was factorised, shape ``[m, n]``.
+        factors: Its factors.
+        k: How many vectors; at most ``factors.rank``.
+
+    Returns:
+        Orthonormal columns, shape ``[q, k]``, float64.
+    """
+    scaled = factors.V[:, :k] / factors.s[:k]  # [p, k]
+    return torch.cat([chunk @ scaled for chunk in chunks(tall(W), scaled.device)])
+
+
+def subspace_overlap(Q: Tensor, R: Tensor) -> float:
+    r"""Compute how far two subspaces overlap: the mean squared cosine of their principal angles.
+
+    Defined as :math:`\|Q^\top R\|_F^2 / (\|Q^\top Q\|_F \, \|R^\top R\|_F)`, which for
+    orthonormal columns of equal number ``k`` is :math:`\|Q^\top R\|_F^2 / k`. Written so, equal
+    arguments give exactly 1. Invariant to a rotation of the columns within each subspace. Unlike
+    the largest angle it is stable where singular values lie close together (Davis and Kahan 1970
+    need a gap for that one).
+
+    Args:
+        Q: Columns that span one subspace, shape ``[n, j]``; ``j`` may be 0.
+        R: Columns that span the other, shape ``[n, k]``; ``k`` may be 0.
+
+    Returns:
+        From 0 (orthogonal) to 1 (equal); 1 if both are empty and 0 if only one is.
+    """
+    if Q.shape[1] == 0 or R.shape[1] == 0:
+        return float(Q.shape[1] == R.shape[1])
+    cross = (Q.mT @ R).square().sum()
+    scale = ((Q.mT @ Q).square().sum() * (R.mT @ R).square().sum()).sqrt()
+    return min(1.0, float(cross / scale))

@@ -1,0 +1,330 @@
+"""Measure how the spectrum and the top singular subspaces of the weight matrices changed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdi_gate.signals.depth import DepthWeighting, layer_rows, mean_by_layer, mean_over_depth
+from sdi_gate.signals.interface import (
+    Estimate,
+    Measurement,
+    Outcome,
+    SignalId,
+    SignalName,
+    SignalResult,
+    inconclusive,
+)
+from sdi_gate.signals.linalg import (
+    Factors,
+    MatrixPair,
+    factorise,
+    gram,
+    gram_of_update,
+    long_side_vectors,
+    singular_values,
+    subspace_overlap,
+    tall,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+METRIC = "spectral-divergence"
+VERSION = 1
+TOP_K = 16
+INTRUDER_COSINE = 0.6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixComparison:
+    """Hold what changed between two versions of one weight matrix.
+
+    Attributes:
+        spectrum_distance: Wasserstein-1 distance of the spectra over the base's root mean square
+            singular value; at least 0, at most the relative Frobenius distance (Mirsky).
+        subspace_loss: One minus the mean overlap of the top left and right subspaces; 0 to 1.
+        intruder_dimensions: How many of the candidate's top left singular vectors are far from
+            every left singular vector of the base.
+        stable_rank_shift: Log ratio of the stable ranks; None if a matrix is zero.
+        effective_rank_shift: Log ratio of the entropy ranks; None if a matrix is zero.
+        update_signal_share: Share of the update's energy above the Gavish-Donoho threshold;
+            0 to 1, 0 if there is no update.
+        update_stable_rank: Stable rank of the update; 0 if there is no update.
+    """
+
+    spectrum_distance: float
+    subspace_loss: float
+    intruder_dimensions: int
+    stable_rank_shift: float | None
+    effective_rank_shift: float | None
+    update_signal_share: float
+    update_stable_rank: float
+
+    @property
+    def divergence(self) -> float:
+        """Return the matrix's contribution to the headline: the mean of its two terms."""
+        return (self.spectrum_distance + self.subspace_loss) / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorComparison:
+    """Hold the comparison of one weight tensor.
+
+    Attributes:
+        tensor: Tensor name.
+        layer: Layer group.
+        numel: Number of parameters.
+        matrices: One comparison; several where a tensor stacks matrices (experts).
+    """
+
+    tensor: str
+    layer: str
+    numel: int
+    matrices: tuple[MatrixComparison, ...]
+
+
+def spectrum_distance(s0: Tensor, s1: Tensor) -> float:
+    r"""Compute the Wasserstein-1 distance between two spectra, in units of the base's.
+
+    Defined as :math:`\frac1p \sum_i |s^1_i - s^0_i| \big/ \sqrt{\frac1p \sum_i (s^0_i)^2}` with
+    both spectra sorted. Blind to any rotation of singular vectors. By Mirsky's inequality at most
+    :math:`\|\Delta\|_F / \|W^0\|_F`.
+
+    Args:
+        s0: Base singular values, descending, shape ``[p]``, float64.
+        s1: Candidate singular values, descending, shape ``[p]``, float64.
+
+    Returns:
+        At least 0; 1 if the base is all zeros and the candidate is not.
+    """
+    scale = float(s0.square().mean().sqrt())
+    moved = float((s1 - s0).abs().mean())
+    if moved == 0.0:
+        return 0.0
+    return moved / scale if scale > 0.0 else 1.0
+
+
+def stable_rank(s: Tensor) -> float:
+    r"""Compute :math:`\|W\|_F^2 / \|W\|_2^2` from singular values.
+
+    Args:
+        s: Singular values, descending, shape ``[p]``, float64.
+
+    Returns:
+        From 1 to ``p``; 0 for a zero matrix.
+    """
+    top = float(s[0])
+    return float((s / top).square().sum()) if top > 0.0 else 0.0
+
+
+def effective_rank(s: Tensor) -> float:
+    r"""Compute the exponential of the entropy of the normalised singular values.
+
+    Args:
+        s: Singular values, descending, shape ``[p]``, float64.
+
+    Returns:
+        From 1 to ``p``; 0 for a zero matrix.
+
+    References:
+        Roy and Vetterli (2007), EUSIPCO, definition 1.
+    """
+    if not float(s[0]) > 0.0:
+        return 0.0
+    p = s / s.sum()
+    return math.exp(-float((p[p > 0] * p[p > 0].log()).sum()))
+
+
+def signal_energy_share(s: Tensor, aspect_ratio: float) -> float:
+    r"""Compute the share of energy above the optimal hard threshold for singular values.
+
+    The threshold is :math:`\omega(\beta)` times the median singular value, with the cubic
+    approximation of :math:`\omega` for an unknown noise level.
+
+    Args:
+        s: Singular values of an update, descending, shape ``[p]``, float64.
+        aspect_ratio: Shorter over longer side, in (0, 1].
+
+    Returns:
+        From 0 (all noise-like) to 1 (all above the threshold); 0 if all values are 0.
+
+    References:
+        Gavish and Donoho (2014), arXiv:1305.5870, equation 5.
+    """
+    energy = s.square()
+    total = float(energy.sum())
+    if total == 0.0:
+        return 0.0
+    b = aspect_ratio
+    omega = 0.56 * b**3 - 0.95 * b**2 + 1.82 * b + 1.43
+    return float(energy[s > omega * float(s.median())].sum()) / total
+
+
+def count_intruder_dimensions(pair: MatrixPair, F0: Factors, F1: Factors, k: int) -> int:
+    """Count the candidate's top left singular vectors that resemble none of the base's.
+
+    A vector is an intruder if the absolute cosine with every left singular vector of the base
+    that carries weight is below 0.6. Fires only for large low-rank updates.
+
+    Args:
+        pair: The two matrices.
+        F0: Factors of the base.
+        F1: Factors of the candidate.
+        k: How many of the candidate's vectors to look at; at most its rank.
+
+    Returns:
+        From 0 to ``k``.
+
+    References:
+        Shuttleworth et al. (2024), arXiv:2410.21228, section 3.
+    """
+    left_is_long = pair.base.shape[0] >= pair.base.shape[1]
+    V0 = F0.V[:, : F0.rank]
+    if left_is_long:
+        U1 = long_side_vectors(pair.candidate, F1, k)  # [q, k]
+        A = tall(pair.base)
+        projected = A.to(U1).mT @ U1  # [p, k]
+        cosines = (V0.mT @ projected) / F0.s[: F0.rank, None]
+    else:
+        cosines = V0.mT @ F1.V[:, :k]
+    if F0.rank == 0:
+        return k
+    return int((cosines.abs().amax(0) < INTRUDER_COSINE).sum())
+
+
+def compare_matrices(pair: MatrixPair, top_k: int = TOP_K) -> MatrixComparison:
+    """Compare the spectra and the top singular subspaces of two versions of a matrix.
+
+    The subspaces have ``min(top_k, max(1, p // 4))`` dimensions, ``p`` being the shorter side:
+    with all dimensions any two subspaces are equal.
+
+    Args:
+        pair: The two matrices, finite, neither side of length 0.
+        top_k: Upper bound for the dimension of the subspaces.
+
+    Returns:
+        The comparison. Equal matrices give exactly 0 in every number but the ranks'.
+        Cost: three Gram matrices and their eigenvalues, :math:`O(q p^2 + p^3)`; memory five
+        ``[p, p]`` float64 matrices, one ``[q, p]`` one, and a chunk.
+    """
+    F0 = factorise(gram(pair.base, pair.device))
+    F1 = factorise(gram(pair.candidate, pair.device))
+    s_update = singular_values(gram_of_update(pair))
+    p, q = len(F0.s), max(pair.base.shape)
+    k = min(top_k, max(1, p // 4))
+    k0, k1 = min(k, F0.rank), min(k, F1.rank)
+    short = subspace_overlap(F0.V[:, :k0], F1.V[:, :k1])
+    long = subspace_overlap(
+        long_side_vectors(pair.base, F0, k0), long_side_vectors(pair.candidate, F1, k1)
+    )
+    return MatrixComparison(
+        spectrum_distance=spectrum_distance(F0.s, F1.s),
+        subspace_loss=1.0 - (short + long) / 2,
+        intruder_dimensions=count_intruder_dimensions(pair, F0, F1, k1),
+        stable_rank_shift=_log_ratio(stable_rank(F1.s), stable_rank(F0.s)),
+        effective_rank_shift=_log_ratio(effective_rank(F1.s), effective_rank(F0.s)),
+        update_signal_share=signal_energy_share(s_update, p / q),
+        update_stable_rank=stable_rank(s_update),
+    )
+
+
+def spectral_divergence(
+    comparisons: Sequence[TensorComparison], weighting: DepthWeighting, top_k: int = TOP_K
+) -> SignalResult:
+    r"""Compute the spectral divergence of a model: spectra and subspaces, averaged over depth.
+
+    For each matrix the mean of the spectrum distance and the subspace loss; the mean over the
+    matrices of a layer group, weighted by parameters; the depth-weighted mean over layer groups.
+    Fine-tuning hardly moves singular values and rotates singular vectors, so a headline of values
+    alone would be nearly blind: a pure rotation leaves the first term at 0 and moves the second.
+    Invariant to a permutation or rotation applied to base and candidate alike. 0 if the matrices
+    are equal; no upper bound.
+
+    Args:
+        comparisons: Comparison of every tensor with at least two axes, in model order.
+        weighting: Depth weights over the layer groups.
+        top_k: Upper bound for the dimension of the subspaces, as the comparisons were made.
+
+    Returns:
+        The headline with its terms per layer and per tensor. Inconclusive if there is no matrix.
+
+    References:
+        Martin and Mahoney (2021), arXiv:1810.01075, for spectra as a model's quality; Shuttleworth
+        et al. (2024), arXiv:2410.21228, for subspaces. The combination is ours and provisional.
+    """
+    signal_id = SignalId(
+        name=SignalName.SPECTRAL_DIVERGENCE,
+        version=VERSION,
+        parameters=(
+            ("depth-weights", str(weighting)),
+            ("intruder-cosine", str(INTRUDER_COSINE)),
+            ("top-k", str(top_k)),
+        ),
+    )
+    if not comparisons:
+        return inconclusive(signal_id, METRIC, "no weight matrix could be compared")
+    tensor_rows = tuple(row for item in comparisons for row in _tensor_rows(item))
+    rows: list[Measurement] = []
+    for metric in (METRIC, "spectrum-distance", "subspace-loss"):
+        by_layer = _by_layer(metric, comparisons, tensor_rows)
+        rows.append(
+            Measurement(
+                metric=metric, estimate=Estimate(value=mean_over_depth(by_layer, weighting))
+            )
+        )
+        rows.extend(layer_rows(metric, by_layer))
+    intruders = sum(m.intruder_dimensions for item in comparisons for m in item.matrices)
+    rows.append(
+        Measurement(metric="intruder-dimensions", estimate=Estimate(value=float(intruders)))
+    )
+    return SignalResult(
+        id=signal_id,
+        outcome=Outcome.MEASURED,
+        metric=METRIC,
+        estimate=rows[0].estimate,
+        measurements=(*rows[1:], *tensor_rows),
+    )
+
+
+def _log_ratio(new: float, old: float) -> float | None:
+    return math.log(new / old) if new > 0.0 and old > 0.0 else None
+
+
+def _by_layer(
+    metric: str, comparisons: Sequence[TensorComparison], rows: Sequence[Measurement]
+) -> dict[str, float]:
+    numel = {item.tensor: item.numel for item in comparisons}
+    return mean_by_layer(
+        [
+            (row.layer, row.estimate.value, numel[row.tensor])
+            for row in rows
+            if row.metric == metric and row.layer is not None and row.tensor is not None
+        ]
+    )
+
+
+def _tensor_rows(item: TensorComparison) -> tuple[Measurement, ...]:
+    columns: dict[str, list[float | None]] = {
+        METRIC: [m.divergence for m in item.matrices],
+        "spectrum-distance": [m.spectrum_distance for m in item.matrices],
+        "subspace-loss": [m.subspace_loss for m in item.matrices],
+        "intruder-dimensions": [float(m.intruder_dimensions) for m in item.matrices],
+        "stable-rank-shift": [m.stable_rank_shift for m in item.matrices],
+        "effective-rank-shift": [m.effective_rank_shift for m in item.matrices],
+        "update-signal-share": [m.update_signal_share for m in item.matrices],
+        "update-stable-rank": [m.update_stable_rank for m in item.matrices],
+    }
+    return tuple(
+        Measurement(
+            metric=metric,
+            layer=item.layer,
+            tensor=item.tensor,
+            estimate=Estimate(value=math.fsum(known) / len(known)),
+        )
+        for metric, column in columns.items()
+        if (known := [value for value in column if value is not None])
+    )
