@@ -13,7 +13,7 @@ from sdi_gate.models.inspection import (
     readable,
     regular_files,
 )
-from sdi_gate.models.snapshot import ModelSnapshot, is_wanted
+from sdi_gate.models.snapshot import ModelSnapshot, select_wanted
 
 if TYPE_CHECKING:
     from sdi_gate.models.ref import ModelRef
@@ -38,7 +38,7 @@ class FolderSource:
             names = regular_files(folder)
         check_listing(names, ref)
         check_contents(folder, names, ref)
-        files = pin_files(folder, tuple(filter(is_wanted, names)), ref, progress)
+        files = pin_files(folder, select_wanted(names), ref, progress)
         return ModelSnapshot(ref=ref, commit=None, folder=folder, files=files)
 
 

@@ -91,25 +91,20 @@ def check_listing(names: Collection[str], ref: ModelRef) -> None:
         # Beside a full model too: transformers would load the adapter and the base that it
         # names, not the weights that we would have measured.
         msg = f"{ref} holds {_ADAPTER_CONFIG}: adapters are not supported yet"
-        hint = "merge the adapter into its base (merge_and_unload) and give the merged model"
+        hint = (
+            "merge the adapter into its base (merge_and_unload) and give the merged model,"
+            f" without {_ADAPTER_CONFIG}"
+        )
         raise FormatError(msg, hint=hint)
     if CONFIG not in names:
         msg = f"{ref} holds no {CONFIG}; expected a model in transformers format in its root"
         raise FormatError(msg, hint="give the folder or repository that save_pretrained wrote")
     if not any(is_weights(name) for name in names):
-        _refuse_missing_weights(names, ref)
-
-
-def _refuse_missing_weights(names: Collection[str], ref: ModelRef) -> None:
-    pickles = sorted(name for name in names if is_pickle(name))
-    if pickles:
-        msg = (
-            f"{ref} holds its weights in {pickles[0]!r} only, a format that can run code when it"
-            " is loaded; expected *.safetensors"
-        )
-        raise FormatError(msg, hint=_RESAVE)
-    msg = f"{ref} holds {CONFIG} but no weights; expected *.safetensors beside it"
-    raise FormatError(msg, hint=_AGAIN)
+        pickles = sorted(filter(is_pickle, names))
+        msg = f"{ref} holds {CONFIG} but no weights; expected *.safetensors beside it"
+        if pickles:
+            msg = f"{msg}, got {pickles[0]!r}, a format that can run code when it is loaded"
+        raise FormatError(msg, hint=_RESAVE if pickles else _AGAIN)
 
 
 def check_size(name: str, size_bytes: int, ref: ModelRef) -> None:

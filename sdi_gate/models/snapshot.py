@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from sdi_gate.models.ref import ModelRef
@@ -25,6 +26,7 @@ _WANTED = re.compile(
     """,
     re.VERBOSE,
 )
+_OWN_WEIGHTS = re.compile(r"model(-[^/]+)?\.safetensors")
 _PICKLE = re.compile(r".*\.(bin|pt|pth|ckpt|pkl|pickle|msgpack|h5)")
 _CHUNK_BYTES = 1 << 22
 
@@ -39,6 +41,26 @@ def is_wanted(name: str) -> bool:
         True for config, tokenizer, safetensors and index files in the root.
     """
     return _WANTED.fullmatch(name) is not None
+
+
+def select_wanted(names: Iterable[str]) -> tuple[str, ...]:
+    """Choose the files of a repository that belong into its snapshot.
+
+    Some repositories hold their weights twice, for transformers and in the trainer's own layout
+    (``consolidated.safetensors``). Where there are weights under transformers' names, which are
+    those that it loads, no others are fetched.
+
+    Args:
+        names: File names relative to the repository's root.
+
+    Returns:
+        The wanted names, in the order given.
+    """
+    wanted = [name for name in names if is_wanted(name)]
+    own = [name for name in wanted if _OWN_WEIGHTS.fullmatch(name)]
+    return tuple(
+        name for name in wanted if not own or name in own or not name.endswith(".safetensors")
+    )
 
 
 def is_pickle(name: str) -> bool:
@@ -93,7 +115,7 @@ class ModelSnapshot:
 
     @property
     def digest(self) -> str:
-        """Return ``sha256:…`` over the names and digests of the weight files: the model's identity."""
+        """Return ``sha256:…`` over the weight files' names and digests: the model's identity."""
         lines = (f"{file.sha256}  {file.name}\n" for file in self.weight_files)
         return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 

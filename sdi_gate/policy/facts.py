@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Tier(StrEnum):
-    """Say how much a scan looked at: the weights, a probe through both models, or everything."""
+    """How much a scan looks at: the weights, a probe through both models, or everything."""
 
     WEIGHTS = "weights"
     PROBE = "probe"

@@ -76,7 +76,8 @@ class Limit(Section):
         if self.warn is None or self.fail is None:
             return self
         upper = self.bound is Bound.UPPER
-        if (self.warn <= self.fail) if upper else (self.warn >= self.fail):
+        earlier, later = (self.warn, self.fail) if upper else (self.fail, self.warn)
+        if earlier <= later:
             return self
         raise PydanticCustomError(
             "order",

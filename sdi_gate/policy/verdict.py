@@ -24,6 +24,14 @@ class Status(StrEnum):
         return tuple(Status).index(self)
 
 
+_EXIT_CODES = {
+    Status.PASS: ExitCode.OK,
+    Status.WARN: ExitCode.OK,
+    Status.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+    Status.FAIL: ExitCode.FAIL,
+}
+
+
 class Bound(StrEnum):
     """Say on which side of its limit a value is good: below an upper, above a lower bound."""
 
@@ -150,10 +158,10 @@ class Verdict:
             enforced: Whether the verdict closes the gate.
 
         Returns:
-            The verdict; its status is the worst among the findings, and PASS is refused with
-            the rest if there are none.
+            The verdict; its status is the worst among the findings.
         """
-        worst = max((finding.status for finding in findings), key=_severity, default=Status.PASS)
+        statuses = (finding.status for finding in findings)
+        worst = max(statuses, key=lambda status: status.severity, default=Status.PASS)
         return cls(status=worst, findings=findings, enforced=enforced)
 
     @property
@@ -168,16 +176,4 @@ class Verdict:
     @property
     def exit_code(self) -> ExitCode:
         """Return the code with which the process ends; always 0 if not enforced."""
-        if not self.enforced:
-            return ExitCode.OK
-        match self.status:
-            case Status.PASS | Status.WARN:
-                return ExitCode.OK
-            case Status.FAIL:
-                return ExitCode.FAIL
-            case Status.INCONCLUSIVE:
-                return ExitCode.INCONCLUSIVE
-
-
-def _severity(status: Status) -> int:
-    return status.severity
+        return _EXIT_CODES[self.status] if self.enforced else ExitCode.OK

@@ -79,17 +79,17 @@ def compare_predictions(base: Tensor, candidate: Tensor, targets: Tensor) -> Tok
         targets: The tokens that follow, shape ``[t]``, int64.
 
     Returns:
-        Four vectors of shape ``[t]`` on the CPU; NaN where logits are not finite. KL is at least 0
-        up to rounding, and exactly 0 for equal logits.
+        Four vectors of shape ``[t]`` on the CPU. KL is at least 0, exactly 0 for equal logits, and
+        NaN or infinite wherever a logit is not finite; flips are always 0 or 1.
     """
     parts: list[Tensor] = []
     step = max(1, _BLOCK_ELEMENTS // base.shape[1])
-    for start in range(0, base.shape[0], step):
+    for start in range(0, max(1, base.shape[0]), step):
         rows = slice(start, start + step)
         log_p = base[rows].double().log_softmax(-1)
         log_q = candidate[rows].double().log_softmax(-1)
         target = targets[rows, None]
-        kl = (log_p.exp() * (log_p - log_q)).sum(-1)
+        kl = (log_p.exp() * (log_p - log_q)).sum(-1).clamp(min=0)  # rounding; keeps NaN
         flips = (log_p.argmax(-1) != log_q.argmax(-1)).double()
         nll0, nll1 = -log_p.gather(1, target)[:, 0], -log_q.gather(1, target)[:, 0]
         parts.append(torch.stack([kl, nll0, nll1, flips]).cpu())
@@ -141,7 +141,8 @@ def behaviour(
 
 
 def _is_finite(sample: SampleBehaviour) -> bool:
-    return math.isfinite(sample.kl_nats + sample.base_nll_nats + sample.candidate_nll_nats)
+    values = (sample.kl_nats, sample.base_nll_nats, sample.candidate_nll_nats, sample.flip_rate)
+    return all(math.isfinite(value) for value in values)
 
 
 def _estimate(metric: str, group: Sequence[SampleBehaviour]) -> Estimate:

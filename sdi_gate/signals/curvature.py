@@ -118,7 +118,9 @@ def symmetric_relative_difference(base: float, candidate: float) -> float:
     """
     if base == candidate:
         return 0.0
-    return abs(candidate - base) / (abs(candidate) + abs(base))
+    scale = max(abs(base), abs(candidate))  # so that no finite number overflows
+    a, b = base / scale, candidate / scale
+    return abs(b - a) / (abs(b) + abs(a))
 
 
 def paired_shift(base: Sequence[float], candidate: Sequence[float]) -> Estimate:

@@ -46,10 +46,10 @@ class DepthWeighting:
         else:
             msg = f"depth weights: unknown scheme {self.scheme!r}; expected uniform, linear, list"
             raise UsageError(msg)
-        total = math.fsum(raw)
-        if len(raw) != num_layers or min(raw) < 0 or not 0 < total < math.inf:
+        if len(raw) != num_layers or min(raw) < 0 or not 0 < sum(raw) < math.inf:
             msg = f"depth weights: expected {num_layers} weights >= 0 with a sum > 0; got {raw}"
             raise UsageError(msg, hint="give one weight for every layer group, or use uniform")
+        total = math.fsum(raw)
         return tuple(weight / total for weight in raw)
 
     def __str__(self) -> str:

@@ -65,7 +65,7 @@ class Contribution:
         signal: The signal.
         metric: Its headline metric.
         value: The headline.
-        phi: The headline mapped to [0, 1).
+        phi: The headline mapped to [0, 1].
         weight: The signal's weight.
         contribution: ``weight * phi``; the contributions sum to the index.
         by_layer: The contribution divided among the layer groups in proportion to the headline's
@@ -101,17 +101,16 @@ class Divergence:
 
 
 def phi(value: float, scale: float) -> float:
-    r"""Map a headline to [0, 1): :math:`\varphi(s) = s / (s + c)`.
+    r"""Map a headline to [0, 1]: :math:`\varphi(s) = s / (s + c)`.
 
     Args:
         value: The headline; below 0 counts as 0.
         scale: Where phi is one half; above 0.
 
     Returns:
-        Exactly 0 for 0; strictly growing in ``value``.
+        Exactly 0 for 0; growing in ``value``, strictly so up to rounding; NaN for NaN.
     """
-    positive = max(0.0, value)
-    return positive / (positive + scale)
+    return 0.0 if value <= 0.0 else 1.0 / (1.0 + scale / value)
 
 
 def combine(formula: Formula, results: Mapping[SignalName, SignalResult]) -> Divergence:

@@ -112,12 +112,10 @@ def debiased_linear_cka(X: Tensor, Y: Tensor) -> Tensor:
         Kornblith et al. (2019), arXiv:1905.00414. Song et al. (2012), JMLR 13:1393-1434.
         Murphy et al. (2024), arXiv:2405.01012, for the bias.
     """
-    if X.ndim != 2 or Y.ndim != 2 or X.shape[0] != Y.shape[0]:
-        msg = f"expected [n, p] and [n, q] of equal n; got {[*X.shape]} and {[*Y.shape]}"
+    if X.ndim != 2 or Y.ndim != 2 or X.shape[0] != Y.shape[0] or X.shape[0] < MIN_SAMPLES:
+        msg = f"expected [n, p] and [n, q] of equal n >= 4; got {[*X.shape]} and {[*Y.shape]}"
         raise ShapeError(msg)
-    X, Y = X.double(), Y.double()
-    # Centring changes nothing in exact arithmetic and saves digits where the mean is large.
-    X, Y = X - X.mean(0), Y - Y.mean(0)
+    X, Y = _centre(X), _centre(Y)
     K, L = X @ X.mT, Y @ Y.mT
     own_x, own_y = debiased_hsic(K, K), debiased_hsic(L, L)
     if not bool(own_x > 0) or not bool(own_y > 0):
@@ -153,11 +151,13 @@ def standardise(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         Both in float64, shifted by the base's mean and divided by the base's standard deviation
-        per feature; a feature that is constant in the base is shifted only.
+        per feature; a feature that is constant in the base up to rounding is shifted only. One
+        that hardly varies in the base counts as much as any other, however small its changes.
     """
     X, Y = X.double(), Y.double()
     mean_, std = X.mean(0), X.std(0)
-    scale = torch.where(std > 0, std, torch.ones_like(std))
+    rounding = X.shape[0] * torch.finfo(torch.float64).eps * X.abs().amax(0)
+    scale = torch.where(std > rounding, std, torch.ones_like(std))
     return (X - mean_) / scale, (Y - mean_) / scale
 
 
@@ -165,7 +165,7 @@ def relative_activation_distance(X: Tensor, Y: Tensor) -> float:
     r"""Compute :math:`\|Y - X\|_F / \|X\|_F`.
 
     Both models share one basis, so this sees what CKA is blind to: a rotation, a rescaling, a
-    shift of the mean. Not invariant to anything.
+    shift of the mean. Invariant only to a rotation or rescaling of both alike.
 
     Args:
         X: Standardised base activations, shape ``[n, p]``, float64.
@@ -235,7 +235,22 @@ def representation_drift(
     )
 
 
+def _centre(X: Tensor) -> Tensor:
+    # Centring changes nothing in exact arithmetic and saves digits where the mean is large. What
+    # it leaves of a constant feature is rounding, which the ratio would take for a signal.
+    # Contiguous, so that equal activations give equal bits whatever their strides; scaled, so
+    # that fourth powers neither overflow nor vanish.
+    X = X.double().contiguous()
+    centred = X - X.mean(0)
+    rounding = X.shape[0] * torch.finfo(torch.float64).eps * X.abs().amax(0)
+    centred = centred.where(~(centred.abs().amax(0) <= rounding), 0.0)  # keeps NaN
+    size = centred.abs().max()
+    return centred / size if bool(size > 0) else centred
+
+
 def _problem(pairs: Sequence[ActivationPair], strata: Sequence[str]) -> str | None:
+    if not strata:
+        return "the probe set has no samples"
     small = [stratum for stratum in dict.fromkeys(strata) if strata.count(stratum) < MIN_SAMPLES]
     if small:
         return f"stratum {small[0]} has fewer than {MIN_SAMPLES} samples"

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from sdi_gate.signals.depth import DepthWeighting, layer_rows, mean_by_layer, mean_over_depth
 from sdi_gate.signals.interface import (
     Estimate,
@@ -87,6 +89,17 @@ class TensorComparison:
     matrices: tuple[MatrixComparison, ...]
 
 
+_NOT_FINITE = MatrixComparison(
+    spectrum_distance=math.nan,
+    subspace_loss=math.nan,
+    intruder_dimensions=0,
+    stable_rank_shift=math.nan,
+    effective_rank_shift=math.nan,
+    update_signal_share=math.nan,
+    update_stable_rank=math.nan,
+)
+
+
 def spectrum_distance(s0: Tensor, s1: Tensor) -> float:
     r"""Compute the Wasserstein-1 distance between two spectra, in units of the base's.
 
@@ -143,7 +156,8 @@ def signal_energy_share(s: Tensor, aspect_ratio: float) -> float:
     r"""Compute the share of energy above the optimal hard threshold for singular values.
 
     The threshold is :math:`\omega(\beta)` times the median singular value, with the cubic
-    approximation of :math:`\omega` for an unknown noise level.
+    approximation of :math:`\omega` for an unknown noise level. The median stands for the noise
+    only where there are some tens of values; a single value is never above itself.
 
     Args:
         s: Singular values of an update, descending, shape ``[p]``, float64.
@@ -161,14 +175,16 @@ def signal_energy_share(s: Tensor, aspect_ratio: float) -> float:
         return 0.0
     b = aspect_ratio
     omega = 0.56 * b**3 - 0.95 * b**2 + 1.82 * b + 1.43
-    return float(energy[s > omega * float(s.median())].sum()) / total
+    return min(1.0, float(energy[s > omega * float(s.median())].sum()) / total)
 
 
 def count_intruder_dimensions(pair: MatrixPair, F0: Factors, F1: Factors, k: int) -> int:
     """Count the candidate's top left singular vectors that resemble none of the base's.
 
     A vector is an intruder if the absolute cosine with every left singular vector of the base
-    that carries weight is below 0.6. Fires only for large low-rank updates.
+    that carries weight is below 0.6. Where the base's spectrum decays it fires only for large
+    low-rank updates; where singular values lie close together (random initialisation), an
+    isotropic update of a tenth mixes neighbours enough to fire as well.
 
     Args:
         pair: The two matrices.
@@ -203,17 +219,23 @@ def compare_matrices(pair: MatrixPair, top_k: int = TOP_K) -> MatrixComparison:
     with all dimensions any two subspaces are equal.
 
     Args:
-        pair: The two matrices, finite, neither side of length 0.
+        pair: The two matrices, neither side of length 0.
         top_k: Upper bound for the dimension of the subspaces.
 
     Returns:
-        The comparison. Equal matrices give exactly 0 in every number but the ranks'.
+        The comparison. Equal matrices give exactly 0 in every number. If a matrix holds NaN or
+        infinity, every real number is NaN and `spectral_divergence` is inconclusive.
         Cost: three Gram matrices and their eigenvalues, :math:`O(q p^2 + p^3)`; memory five
         ``[p, p]`` float64 matrices, one ``[q, p]`` one, and a chunk.
     """
-    F0 = factorise(gram(pair.base, pair.device))
-    F1 = factorise(gram(pair.candidate, pair.device))
-    s_update = singular_values(gram_of_update(pair))
+    G0, G1, G2 = (
+        gram(pair.base, pair.device),
+        gram(pair.candidate, pair.device),
+        gram_of_update(pair),
+    )
+    if not all(bool(torch.isfinite(G.diagonal()).all()) for G in (G0, G1, G2)):
+        return _NOT_FINITE
+    F0, F1, s_update = factorise(G0), factorise(G1), singular_values(G2)
     p, q = len(F0.s), max(pair.base.shape)
     k = min(top_k, max(1, p // 4))
     k0, k1 = min(k, F0.rank), min(k, F1.rank)
@@ -250,7 +272,8 @@ def spectral_divergence(
         top_k: Upper bound for the dimension of the subspaces, as the comparisons were made.
 
     Returns:
-        The headline with its terms per layer and per tensor. Inconclusive if there is no matrix.
+        The headline with its terms per layer and per tensor. Inconclusive if there is no matrix
+        or if one holds NaN or infinity.
 
     References:
         Martin and Mahoney (2021), arXiv:1810.01075, for spectra as a model's quality; Shuttleworth
@@ -265,8 +288,16 @@ def spectral_divergence(
             ("top-k", str(top_k)),
         ),
     )
-    if not comparisons:
+    if not any(item.matrices for item in comparisons):
         return inconclusive(signal_id, METRIC, "no weight matrix could be compared")
+    broken = [
+        item.tensor
+        for item in comparisons
+        if not all(math.isfinite(matrix.divergence) for matrix in item.matrices)
+    ]
+    if broken:
+        reason = f"{len(broken)} tensors hold NaN or infinity, first {broken[0]}"
+        return inconclusive(signal_id, METRIC, reason)
     tensor_rows = tuple(row for item in comparisons for row in _tensor_rows(item))
     rows: list[Measurement] = []
     for metric in (METRIC, "spectrum-distance", "subspace-loss"):

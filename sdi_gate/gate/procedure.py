@@ -1,0 +1,215 @@
+"""Run a scan, step by step, and judge it.
+
+1. Resolve both references to snapshots: pinned, checked, on this machine.
+2. Align: names and shapes first; refuse what cannot be compared.
+3. Decide the tier from the machine, the tokenizers and what was asked for.
+4. Measure the weights, tensor by tensor.
+5. Measure the probe and the curvature, if the tier has them.
+6. Combine the signals to the index.
+7. Judge, in `judge_scan`, if there is a policy.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import torch
+
+from sdi_gate.gate.environment import describe_environment
+from sdi_gate.gate.full_tier import measure_curvature
+from sdi_gate.gate.plan import Plan, make_plan
+from sdi_gate.gate.probe_tier import Models, measure_probe
+from sdi_gate.gate.result import Judgement, ModelFacts, ProbeFacts, ScanResult
+from sdi_gate.gate.skipped import skipped_signals
+from sdi_gate.gate.stages import Stages
+from sdi_gate.gate.weights_tier import Weights, measure_weights
+from sdi_gate.models.causal_lm import load_model
+from sdi_gate.models.config import check_same_architecture
+from sdi_gate.models.layers import align
+from sdi_gate.models.weights import Checkpoint
+from sdi_gate.policy.evaluate import judge
+from sdi_gate.policy.facts import Tier
+from sdi_gate.prediction.calibration import load_default
+from sdi_gate.signals.divergence import Divergence, combine
+from sdi_gate.signals.interface import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sdi_gate.gate.request import ScanRequest
+    from sdi_gate.models.ref import ModelRef, Scheme
+    from sdi_gate.models.snapshot import ModelSnapshot, ModelSource
+    from sdi_gate.policy.loader import LoadedPolicy
+    from sdi_gate.prediction.calibration import Calibration
+    from sdi_gate.progress import Progress
+    from sdi_gate.signals.interface import SignalResult
+
+COMPUTE_DTYPE = torch.float32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effects:
+    """Hold what a scan uses of the world around it.
+
+    Attributes:
+        sources: A source for each scheme.
+        progress: Told how far the work has come.
+        clock: Monotonic seconds.
+        now: The time of day, for the record.
+    """
+
+    sources: Mapping[Scheme, ModelSource]
+    progress: Progress
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
+    """Measure the divergence of a candidate from its base; see the module for the steps.
+
+    Args:
+        request: What to compare, and how closely.
+        effects: Sources, progress, clocks.
+
+    Returns:
+        Everything found.
+
+    Raises:
+        SourceError: If a model cannot be had or read.
+        IncomparableError: If the two cannot be compared.
+    """  # noqa: DOC502 - raised by the steps
+    stages = Stages(request.device, effects.clock)
+    started = effects.now().isoformat(timespec="seconds")
+    with ExitStack() as stack:
+        # 1. Resolve
+        with stages.stage("resolve"):
+            base = _fetch(request.base, effects)
+            candidate = _fetch(request.candidate, effects)
+        # 2. Align
+        with stages.stage("align"):
+            config = check_same_architecture(base, candidate)
+            weights = _open(stack, base, candidate)
+        # 3. Decide
+        with stages.stage("plan"):
+            plan = make_plan(request, base, candidate, weights)
+        # 4. Measure the weights
+        with stages.stage("weights"):
+            found = measure_weights(weights, request.settings, request.device, effects.progress)
+        results = [found.geometry, found.spectral]
+        defects = list(found.defects)
+        # 5. Measure the probe and the curvature
+        if defects:
+            plan = plan.lowered("the weights are not finite")
+        if plan.tokens is not None:
+            probed, more = _measure_models(request, (base, candidate), plan, effects, stages)
+            results.extend(probed)
+            defects.extend(more)
+    signals = (*results, *skipped_signals(results, plan.decision))
+    # 6. Combine
+    calibration = load_default()
+    sdi, sdi_plus = _indices(calibration, plan.decision.ran, signals)
+    return ScanResult(
+        base=_describe(base, config.architecture, weights.base),
+        candidate=_describe(candidate, config.architecture, weights.candidate),
+        alignment=weights.alignment,
+        tokenizer=plan.tokenizer,
+        tier=plan.decision,
+        probe=_probe_facts(request, plan),
+        signals=signals,
+        calibration=calibration,
+        sdi=sdi,
+        sdi_plus=sdi_plus,
+        defects=tuple(defects),
+        environment=describe_environment(request, COMPUTE_DTYPE),
+        started_at=started,
+        stages=stages.costs,
+    )
+
+
+def judge_scan(result: ScanResult, policy: LoadedPolicy) -> Judgement:
+    """Judge what a scan found.
+
+    Args:
+        result: The scan.
+        policy: The policy.
+
+    Returns:
+        The verdict with its policy.
+    """
+    return Judgement(policy=policy, verdict=judge(policy.policy, result.facts))
+
+
+def _fetch(ref: ModelRef, effects: Effects) -> ModelSnapshot:
+    return effects.sources[ref.scheme].fetch(ref, effects.progress)
+
+
+def _open(stack: ExitStack, base: ModelSnapshot, candidate: ModelSnapshot) -> Weights:
+    ours = stack.enter_context(Checkpoint(base))
+    theirs = stack.enter_context(Checkpoint(candidate))
+    return Weights(base=ours, candidate=theirs, alignment=align(ours.tensors, theirs.tensors))
+
+
+def _measure_models(
+    request: ScanRequest,
+    snapshots: tuple[ModelSnapshot, ModelSnapshot],
+    plan: Plan,
+    effects: Effects,
+    stages: Stages,
+) -> tuple[list[SignalResult], list[str]]:
+    assert plan.tokens is not None  # noqa: S101 - the caller has looked
+    with stages.stage("load"):
+        base, candidate = (load_model(s, request.device, COMPUTE_DTYPE) for s in snapshots)
+    models = Models(
+        base=base,
+        candidate=candidate,
+        probe=plan.tokens,
+        probe_digest=request.probe.digest,
+        device=request.device,
+    )
+    with stages.stage("probe"):
+        probed = measure_probe(models, request.settings, effects.progress)
+    results = [probed.representation, probed.behaviour]
+    healthy = all(result.outcome is Outcome.MEASURED for result in results)
+    if plan.decision.ran is Tier.FULL and healthy:
+        with stages.stage("curvature"):
+            results.append(measure_curvature(models, request.settings, effects.progress))
+    return results, list(probed.defects)
+
+
+def _indices(
+    calibration: Calibration, tier: Tier, signals: tuple[SignalResult, ...]
+) -> tuple[Divergence, Divergence]:
+    by_name = {result.name: result for result in signals}
+    plus = calibration.sdi_plus(tier)
+    if plus is None:
+        reason = f"tier {tier} measures no behaviour"
+        sdi_plus = Divergence(outcome=Outcome.NOT_MEASURED, reason=reason)
+    else:
+        sdi_plus = combine(plus, by_name)
+    return combine(calibration.sdi(tier), by_name), sdi_plus
+
+
+def _describe(snapshot: ModelSnapshot, architecture: str, checkpoint: Checkpoint) -> ModelFacts:
+    tensors = checkpoint.tensors.values()
+    return ModelFacts(
+        snapshot=snapshot,
+        architecture=architecture,
+        num_parameters=sum(info.numel for info in tensors),
+        dtypes=tuple(sorted({info.dtype for info in tensors})),
+    )
+
+
+def _probe_facts(request: ScanRequest, plan: Plan) -> ProbeFacts | None:
+    if plan.tokens is None:
+        return None
+    return ProbeFacts(
+        name=request.probe.name,
+        digest=request.probe.digest,
+        strata=tuple(request.probe.strata.items()),
+        max_tokens=plan.tokens.max_tokens,
+        chat_template=plan.tokens.chat_template,
+    )

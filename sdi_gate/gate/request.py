@@ -1,0 +1,71 @@
+"""Say what is to be measured, and by which settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from sdi_gate.signals.depth import DepthWeighting
+from sdi_gate.signals.spectral import TOP_K
+
+if TYPE_CHECKING:
+    import torch
+
+    from sdi_gate.models.probe import ProbeSet
+    from sdi_gate.models.ref import ModelRef
+
+
+class TierChoice(StrEnum):
+    """Name the tiers that a user can ask for."""
+
+    WEIGHTS = "weights"
+    PROBE = "probe"
+    FULL = "full"
+    AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Hold every parameter that changes a number; each is in the id of the signals it changes.
+
+    Attributes:
+        seed: Seed of every random draw.
+        depth_weighting: How much each layer group counts in the weight signals.
+        top_k: Upper bound for the dimension of singular subspaces.
+        max_tokens: Where probe samples are cut.
+        batch_size: Samples that are run together.
+        curvature_draws: Paired draws for each stratum; at least 2.
+        curvature_samples: Samples of each draw.
+        curvature_tokens: Where samples are cut for curvature.
+    """
+
+    seed: int = 0
+    depth_weighting: DepthWeighting = field(default_factory=DepthWeighting)
+    top_k: int = TOP_K
+    max_tokens: int = 128
+    batch_size: int = 16
+    curvature_draws: int = 8
+    curvature_samples: int = 4
+    curvature_tokens: int = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanRequest:
+    """Say what is to be compared, and how closely.
+
+    Attributes:
+        base: The base model.
+        candidate: The model made from it.
+        tier: Highest tier to run.
+        device: Where to compute.
+        probe: Texts for the tiers above the weights.
+        settings: Everything that changes a number.
+    """
+
+    base: ModelRef
+    candidate: ModelRef
+    tier: TierChoice
+    device: torch.device
+    probe: ProbeSet
+    settings: Settings

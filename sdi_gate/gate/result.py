@@ -1,0 +1,171 @@
+"""Hold everything that a scan found: the one value that a report is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdi_gate.policy.facts import Facts
+
+if TYPE_CHECKING:
+    from sdi_gate.gate.request import TierChoice
+    from sdi_gate.models.layers import Alignment
+    from sdi_gate.models.snapshot import ModelSnapshot
+    from sdi_gate.models.tokens import TokenizerComparison
+    from sdi_gate.policy.facts import Tier
+    from sdi_gate.policy.loader import LoadedPolicy
+    from sdi_gate.policy.verdict import Verdict
+    from sdi_gate.prediction.calibration import Calibration
+    from sdi_gate.signals.divergence import Divergence
+    from sdi_gate.signals.interface import SignalResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """Describe one of the two models.
+
+    Attributes:
+        snapshot: Its pinned files.
+        architecture: Class named by its configuration.
+        num_parameters: Parameters in its weight files.
+        dtypes: Storage types of its tensors, sorted.
+    """
+
+    snapshot: ModelSnapshot
+    architecture: str
+    num_parameters: int
+    dtypes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierDecision:
+    """Say which tier ran.
+
+    Attributes:
+        requested: What was asked for.
+        ran: What ran.
+        reason: Why this one, and none higher.
+    """
+
+    requested: TierChoice
+    ran: Tier
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeFacts:
+    """Describe the probe set that both models read.
+
+    Attributes:
+        name: Its name.
+        digest: Digest of its content.
+        strata: Number of samples of each stratum.
+        max_tokens: Where samples were cut.
+        chat_template: Whether samples with a prompt went through a chat template.
+    """
+
+    name: str
+    digest: str
+    strata: tuple[tuple[str, int], ...]
+    max_tokens: int
+    chat_template: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Say what the numbers were computed with.
+
+    Attributes:
+        versions: Pairs of package and version.
+        platform: System and processor.
+        device: Device, with its name if it is a GPU.
+        num_threads: Threads of the linear algebra.
+        compute_dtype: Type of the forward passes.
+        seed: Seed of every random draw.
+    """
+
+    versions: tuple[tuple[str, str], ...]
+    platform: str
+    device: str
+    num_threads: int
+    compute_dtype: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageCost:
+    """Say what one stage cost.
+
+    Attributes:
+        stage: Its name.
+        seconds: Wall time.
+        peak_host_bytes: Largest resident memory of the process until the stage's end.
+        peak_device_bytes: Largest allocation on the GPU in the stage; None without one.
+    """
+
+    stage: str
+    seconds: float
+    peak_host_bytes: int
+    peak_device_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanResult:
+    """Hold everything that a scan found.
+
+    Attributes:
+        base: The base.
+        candidate: The candidate.
+        alignment: How their tensors were matched.
+        tokenizer: Whether they read text alike.
+        tier: Which tier ran.
+        probe: The probe set, if it was read.
+        signals: The four signals and behaviour.
+        calibration: What the index's weights rest on.
+        sdi: The index over the structural signals.
+        sdi_plus: The index that adds behaviour.
+        defects: What keeps the candidate from passing whatever a policy says.
+        environment: What the numbers were computed with.
+        started_at: When the scan began, UTC, ISO 8601.
+        stages: What each stage cost.
+    """
+
+    base: ModelFacts
+    candidate: ModelFacts
+    alignment: Alignment
+    tokenizer: TokenizerComparison
+    tier: TierDecision
+    probe: ProbeFacts | None
+    signals: tuple[SignalResult, ...]
+    calibration: Calibration
+    sdi: Divergence
+    sdi_plus: Divergence
+    defects: tuple[str, ...]
+    environment: Environment
+    started_at: str
+    stages: tuple[StageCost, ...]
+
+    @property
+    def facts(self) -> Facts:
+        """Return what a policy judges."""
+        return Facts(
+            tier=self.tier.ran,
+            coverage=self.alignment.coverage,
+            sdi=self.sdi.estimate,
+            sdi_plus=self.sdi_plus.estimate,
+            signals=self.signals,
+            defects=self.defects,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Hold a verdict and the policy that it follows from.
+
+    Attributes:
+        policy: The policy, with its digest.
+        verdict: What follows from it.
+    """
+
+    policy: LoadedPolicy
+    verdict: Verdict

@@ -1,0 +1,279 @@
+"""Fetch models from the Hugging Face Hub, pinned to a commit and checked against its digests."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huggingface_hub import HfApi, constants, get_token
+
+# Both are in this module's documentation, yet it does not mark what it exports.
+from huggingface_hub.utils import tqdm, validate_repo_id  # type: ignore[attr-defined]
+
+from sdi_gate.errors import AccessError, IntegrityError, StorageError, UnreachableError
+from sdi_gate.integrations.hub_cache import COMMIT, DIGEST, CachedRepo, PromisedFile
+from sdi_gate.integrations.hub_errors import host_of, translated
+from sdi_gate.models.inspection import (
+    CONFIG,
+    check_contents,
+    check_listing,
+    check_size,
+    is_index,
+    is_inspected,
+    is_weights,
+    pin_files,
+    readable,
+    regular_files,
+    shards_of,
+)
+from sdi_gate.models.snapshot import ModelSnapshot, select_wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from huggingface_hub.hf_api import ModelInfo, RepoSibling
+
+    from sdi_gate.models.ref import ModelRef
+    from sdi_gate.progress import Progress
+
+_DEFAULT_REVISION = "main"
+_TOKEN = re.compile(r"[!-~]+")
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listing:
+    commit: str
+    names: tuple[str, ...]
+    wanted: tuple[PromisedFile, ...]
+
+
+class HubSource:
+    """Fetch models from the Hub (``hf:``) into the cache that its other clients share.
+
+    What is None is left to the client's own reading of HF_TOKEN, HF_ENDPOINT, HF_HOME and
+    HF_HUB_OFFLINE.
+
+    Args:
+        token: Token that may read the models.
+        endpoint: URL of the Hub.
+        cache_folder: Folder of the cache.
+        offline: Whether to use the cache only.
+        timeout_s: How long to wait for an answer about a model or a file.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str | None = None,
+        endpoint: str | None = None,
+        cache_folder: Path | None = None,
+        offline: bool | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        # An Actions secret that is not set arrives as an empty string.
+        self._token = token or None
+        self._endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
+        self._cache_folder = Path(cache_folder or constants.HF_HUB_CACHE).absolute()
+        self._offline = constants.HF_HUB_OFFLINE if offline is None else offline
+        self._timeout_s = timeout_s
+        self._api = HfApi(endpoint=self._endpoint, token=self._token, library_name="sdi-gate")
+
+    def __repr__(self) -> str:
+        """Return the source without its token."""
+        return f"HubSource(endpoint={host_of(self._endpoint)!r}, offline={self._offline})"
+
+    def fetch(self, ref: ModelRef, progress: Progress) -> ModelSnapshot:
+        """See `ModelSource.fetch`.
+
+        Args:
+            ref: A reference with scheme ``hf``.
+            progress: Told of every MiB downloaded and of every file hashed.
+
+        Returns:
+            The snapshot, with the commit; every file has the digest that the Hub promised.
+        """
+        with translated(ref, self._endpoint):
+            validate_repo_id(ref.location)
+        repo = CachedRepo(self._cache_folder, ref.location)
+        if self._offline:
+            return self._fetch_cached(ref, repo, progress)
+        # 1. Resolve the revision, once.
+        listing = self._resolve(ref)
+        # 2. Refuse what names and sizes give away.
+        check_listing(listing.names, ref)
+        for file in listing.wanted:
+            check_size(file.name, file.size_bytes, ref)
+        # 3. Make sure that there is room.
+        missing = [file for file in listing.wanted if not repo.holds(listing.commit, file)]
+        _check_room(self._cache_folder, sum(file.size_bytes for file in missing), ref)
+        # 4. Download and inspect the small files, then download the large ones.
+        self._download(ref, repo, listing, _Meter(missing, progress))
+        # 5. Compare every file with its promise, and pin it.
+        snapshot = _pin(ref, repo, listing, progress)
+        # 6. Remember what the revision meant, for offline mode.
+        repo.remember(ref.revision or _DEFAULT_REVISION, listing.commit)
+        return snapshot
+
+    def _resolve(self, ref: ModelRef) -> _Listing:
+        self._check_token(ref)
+        with translated(ref, self._endpoint):
+            info = self._api.model_info(
+                ref.location,
+                revision=ref.revision,
+                files_metadata=True,
+                timeout=self._timeout_s,
+            )
+            siblings = {str(sibling.rfilename): sibling for sibling in info.siblings or ()}
+        return _Listing(
+            commit=_commit_of(info, ref),
+            names=tuple(siblings),
+            wanted=tuple(_promise(siblings[name], ref) for name in select_wanted(siblings)),
+        )
+
+    def _check_token(self, ref: ModelRef) -> None:
+        # Looked at before it is sent: the errors of the layers below would quote it.
+        with translated(ref, self._endpoint):
+            token = get_token() if self._token is None else self._token
+        if token is not None and not _TOKEN.fullmatch(token):
+            msg = f"the token for {ref} holds a space, a line break or another character that"
+            raise AccessError(f"{msg} no token has", hint="set HF_TOKEN again, to the token alone")
+
+    def _download(self, ref: ModelRef, repo: CachedRepo, listing: _Listing, meter: _Meter) -> None:
+        small = [file for file in listing.wanted if is_inspected(file.name)]
+        self._download_files(ref, listing.commit, small, meter)
+        repo.check(listing.commit, small, ref)
+        check_contents(repo.snapshot_of(listing.commit), listing.names, ref)
+        # Weights last: where they are in the cache, all the rest is.
+        large = sorted(
+            (file for file in listing.wanted if not is_inspected(file.name)),
+            key=lambda file: (is_weights(file.name), file.name),
+        )
+        self._download_files(ref, listing.commit, large, meter)
+        meter.finish()
+
+    def _download_files(
+        self, ref: ModelRef, commit: str, files: Iterable[PromisedFile], meter: _Meter
+    ) -> None:
+        for file in files:
+            with translated(ref, self._endpoint):
+                self._api.hf_hub_download(
+                    ref.location,
+                    file.name,
+                    revision=commit,
+                    cache_dir=self._cache_folder,
+                    etag_timeout=self._timeout_s,
+                    tqdm_class=meter.bar_for(file.name),
+                )
+
+    def _fetch_cached(self, ref: ModelRef, repo: CachedRepo, progress: Progress) -> ModelSnapshot:
+        commit = repo.commit_of(ref.revision or _DEFAULT_REVISION)
+        if commit is None or not repo.snapshot_of(commit).is_dir():
+            msg = f"offline, and {ref} is not in the cache {str(self._cache_folder)!r}"
+            hint = "run once without HF_HUB_OFFLINE, or name a full commit that is in the cache"
+            raise UnreachableError(msg, hint=hint)
+        folder = repo.snapshot_of(commit)
+        with readable(ref):
+            names = regular_files(folder)
+            promised = repo.promises_of(commit, select_wanted(names))
+        repo.check(commit, (file for file in promised if is_inspected(file.name)), ref)
+        _check_complete(folder, names, ref)
+        check_listing(names, ref)
+        check_contents(folder, names, ref)
+        listing = _Listing(commit=commit, names=names, wanted=promised)
+        return _pin(ref, repo, listing, progress)
+
+
+def _commit_of(info: ModelInfo, ref: ModelRef) -> str:
+    commit = str(info.sha)
+    if not COMMIT.fullmatch(commit):
+        msg = f"the Hub named no commit for {ref}; expected 40 hex digits, got {commit!r}"
+        raise IntegrityError(msg, hint="check HF_ENDPOINT: this server does not speak as the Hub")
+    if COMMIT.fullmatch(ref.revision or "") and commit != ref.revision:
+        msg = f"the Hub resolved {ref} to another commit: {commit}"
+        raise IntegrityError(msg, hint="do not trust this server; check HF_ENDPOINT")
+    return commit
+
+
+def _promise(sibling: RepoSibling, ref: ModelRef) -> PromisedFile:
+    name = sibling.rfilename
+    size_bytes = sibling.size if sibling.lfs is None else sibling.lfs.size
+    digest = sibling.blob_id if sibling.lfs is None else sibling.lfs.sha256
+    if not isinstance(size_bytes, int) or not DIGEST.fullmatch(str(digest)):
+        msg = f"the Hub promises no size or no digest for {name!r} of {ref}"
+        raise IntegrityError(msg, hint="check HF_ENDPOINT: a mirror must pass digests on")
+    return PromisedFile(name=name, size_bytes=size_bytes, digest=str(digest))
+
+
+def _check_room(folder: Path, needed_bytes: int, ref: ModelRef) -> None:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free_bytes = shutil.disk_usage(existing).free
+    if needed_bytes > free_bytes:
+        msg = (
+            f"no room for {ref} in {str(folder)!r}: needed {needed_bytes / _MIB:,.1f} MiB,"
+            f" free {free_bytes / _MIB:,.1f} MiB"
+        )
+        raise StorageError(msg, hint="free some room, or set HF_HOME to a larger disk")
+
+
+def _check_complete(folder: Path, names: tuple[str, ...], ref: ModelRef) -> None:
+    indices = sorted(filter(is_index, names))
+    expected = {CONFIG}.union(*(shards_of(folder / name, ref) for name in indices))
+    missing = sorted(expected - set(names))
+    if not missing and not any(map(is_weights, names)):
+        missing = ["*.safetensors"]
+    if missing:
+        msg = f"offline, and the cache holds only a part of {ref}: {missing[0]!r} is missing"
+        raise UnreachableError(msg, hint="run once without HF_HUB_OFFLINE")
+
+
+def _pin(ref: ModelRef, repo: CachedRepo, listing: _Listing, progress: Progress) -> ModelSnapshot:
+    folder = repo.snapshot_of(listing.commit)
+    repo.check(listing.commit, listing.wanted, ref)
+    files = pin_files(folder, select_wanted(listing.names), ref, progress)
+    return ModelSnapshot(ref=ref, commit=listing.commit, folder=folder, files=files)
+
+
+class _Meter:
+    """Turn the client's bars into progress in MiB over all files."""
+
+    def __init__(self, missing: Iterable[PromisedFile], progress: Progress) -> None:
+        self._total_bytes = sum(file.size_bytes for file in missing)
+        self._total_mib = -(-self._total_bytes // _MIB)
+        self._done_bytes = 0
+        self._progress = progress
+
+    def bar_for(self, name: str) -> type[tqdm]:
+        def advance(count: float | None) -> None:
+            self._done_bytes += int(count or 0)
+            # Never full before `finish`: a stage ends once.
+            done = max(min(self._done_bytes // _MIB, self._total_mib - 1), 0)
+            self._progress.advance("download", done, self._total_mib, name)
+
+        return _bar_class(advance)
+
+    def finish(self) -> None:
+        if self._total_mib:
+            self._progress.advance("download", self._total_mib, self._total_mib)
+
+
+def _bar_class(advance: Callable[[float | None], None]) -> type[tqdm]:
+    # The client takes a class, not an object. Being its own subclass gives it all the
+    # attributes that the client touches; being disabled, it draws nothing.
+    class Bar(tqdm):
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
+
+        def update(self, n: float | None = 1) -> None:
+            advance(n)
+
+        def update_transfer(self, n: float) -> None:
+            """Ignore bytes on the line: with Xet they are fewer than those in the file."""
+
+        def set_transfer_postfix_str(self, *args: object, **kwargs: object) -> None:
+            """Ignore the rate."""
+
+    return Bar

@@ -1,0 +1,77 @@
+"""Read what a model's configuration says about it, as far as a comparison needs it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdi_gate.errors import FormatError, IncomparableError
+from sdi_gate.models.inspection import CONFIG
+
+if TYPE_CHECKING:
+    from sdi_gate.models.snapshot import ModelSnapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Hold the parts of ``config.json`` that a comparison needs.
+
+    Attributes:
+        model_type: Family, such as ``llama``.
+        architecture: Class, such as ``LlamaForCausalLM``; the family's name if none is given.
+    """
+
+    model_type: str
+    architecture: str
+
+
+def read_config(snapshot: ModelSnapshot) -> ModelConfig:
+    """Read the configuration of a snapshot.
+
+    Args:
+        snapshot: A model whose source has checked that its configuration is a JSON object.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        FormatError: If the model's type is not named.
+        IncomparableError: If the model is quantised.
+    """
+    plain = json.loads((snapshot.folder / CONFIG).read_bytes())
+    model_type = plain.get("model_type")
+    if not isinstance(model_type, str) or not model_type:
+        msg = f"{CONFIG} of {snapshot.ref} does not name a 'model_type'; got {model_type!r}"
+        raise FormatError(msg, hint="give a model that transformers' save_pretrained wrote")
+    if plain.get("quantization_config"):
+        msg = f"{snapshot.ref} is quantised ('quantization_config' in {CONFIG}); expected weights"
+        raise IncomparableError(msg, hint="compare the model before it is quantised")
+    named = plain.get("architectures")
+    first = named[0] if isinstance(named, list) and named else None
+    return ModelConfig(
+        model_type=model_type, architecture=first if isinstance(first, str) else model_type
+    )
+
+
+def check_same_architecture(base: ModelSnapshot, candidate: ModelSnapshot) -> ModelConfig:
+    """Refuse two models of different kinds.
+
+    Args:
+        base: The base.
+        candidate: The candidate.
+
+    Returns:
+        The base's configuration.
+
+    Raises:
+        IncomparableError: If family or class differ.
+    """
+    ours, theirs = read_config(base), read_config(candidate)
+    if ours != theirs:
+        msg = (
+            f"different architectures: {base.ref} is {ours.architecture} ({ours.model_type}),"
+            f" {candidate.ref} is {theirs.architecture} ({theirs.model_type})"
+        )
+        raise IncomparableError(msg, hint="a candidate is compared with the base it was made from")
+    return ours

@@ -1,0 +1,159 @@
+"""Hold the probe set: fixed texts in strata, pinned by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from sdi_gate.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STRATA = (
+    "general",
+    "knowledge",
+    "instruction",
+    "reasoning",
+    "code",
+    "dialogue",
+    "safety",
+    "misconception",
+    "multilingual",
+)
+NAME = "sdi-probe-1"
+# Changing a sample changes every number that rests on the probe: the set is pinned here.
+DIGEST = "sha256:0"
+MIN_SAMPLES_PER_STRATUM = 4
+_MAX_BYTES = 50_000_000
+_KEYS = frozenset({"stratum", "text", "prompt"})
+_EXAMPLE = '{"stratum": "general", "text": "…"}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSample:
+    """Hold one text.
+
+    Attributes:
+        stratum: The capability that it stands for.
+        text: The text; the answer, where there is a prompt.
+        prompt: What the text answers; it goes through the chat template where there is one.
+    """
+
+    stratum: str
+    text: str
+    prompt: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSet:
+    """Hold the texts that both models read.
+
+    Attributes:
+        name: Name of the set, or of the user's file.
+        samples: The texts, stratum by stratum.
+    """
+
+    name: str
+    samples: tuple[ProbeSample, ...]
+
+    @property
+    def digest(self) -> str:
+        """Return ``sha256:…`` over the samples in their order."""
+        lines = (
+            json.dumps([sample.stratum, sample.prompt, sample.text], ensure_ascii=False) + "\n"
+            for sample in self.samples
+        )
+        return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    @property
+    def strata(self) -> dict[str, int]:
+        """Return the number of samples of each stratum, in order of first appearance."""
+        counts: dict[str, int] = {}
+        for sample in self.samples:
+            counts[sample.stratum] = counts.get(sample.stratum, 0) + 1
+        return counts
+
+
+def load_default() -> ProbeSet:
+    """Load the probe set that ships with the package.
+
+    Returns:
+        1,000 samples over nine strata.
+    """
+    folder = resources.files("sdi_gate.models") / "probe_data"
+    samples = [
+        sample
+        for stratum in STRATA
+        for sample in parse((folder / f"{stratum}.jsonl").read_bytes(), f"{stratum}.jsonl")
+    ]
+    return ProbeSet(name=NAME, samples=tuple(samples))
+
+
+def load_file(path: Path) -> ProbeSet:
+    """Load a user's own probe set.
+
+    Args:
+        path: JSON Lines with ``text``, ``stratum`` and optionally ``prompt``.
+
+    Returns:
+        The set.
+
+    Raises:
+        UsageError: If the file cannot be read, a line is not a sample, or a stratum is too small.
+    """
+    try:
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= _MAX_BYTES else b""
+    except OSError as exc:
+        msg = f"cannot read the probe set {str(path)!r}: {exc.strerror}"
+        raise UsageError(msg) from exc
+    if size > _MAX_BYTES:
+        msg = f"{str(path)!r}: a probe set has at most {_MAX_BYTES:,} bytes; got {size:,}"
+        raise UsageError(msg)
+    probe = ProbeSet(name=path.name, samples=tuple(parse(content, str(path))))
+    small = {name: n for name, n in probe.strata.items() if n < MIN_SAMPLES_PER_STRATUM}
+    if small or not probe.samples:
+        msg = f"{str(path)!r}: every stratum needs {MIN_SAMPLES_PER_STRATUM} samples; got {small}"
+        raise UsageError(msg, hint="some tens in each stratum make the numbers worth reading")
+    return probe
+
+
+def parse(content: bytes, where: str) -> list[ProbeSample]:
+    """Read samples from JSON Lines.
+
+    Args:
+        content: UTF-8; blank lines are skipped.
+        where: Name of the file, for messages.
+
+    Returns:
+        The samples in the file's order.
+
+    Raises:
+        UsageError: If a line is not a sample.
+    """  # noqa: DOC502 - raised by _sample()
+    return [
+        _sample(line, f"{where}:{number}")
+        for number, line in enumerate(content.split(b"\n"), start=1)
+        if line.strip()
+    ]
+
+
+def _sample(line: bytes, where: str) -> ProbeSample:
+    hint = f"write one object a line, such as {_EXAMPLE}"
+    try:
+        plain = json.loads(line)
+    except (ValueError, RecursionError) as exc:
+        msg = f"{where}: not JSON: {type(exc).__name__}"
+        raise UsageError(msg, hint=hint) from exc
+    if not isinstance(plain, dict) or not {"stratum", "text"} <= plain.keys() <= _KEYS:
+        got = ", ".join(sorted(plain)) if isinstance(plain, dict) else type(plain).__name__
+        msg = f"{where}: expected the keys text and stratum, prompt if you like; got {got}"
+        raise UsageError(msg, hint=hint)
+    if not all(isinstance(value, str) and value.strip() for value in plain.values()):
+        msg = f"{where}: text, stratum and prompt are strings that are not empty"
+        raise UsageError(msg, hint=hint)
+    return ProbeSample(**plain)

@@ -1,0 +1,244 @@
+"""Turn the probe set into tokens, the same for both models, and compare their tokenizers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jinja2 import TemplateError
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from sdi_gate.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from sdi_gate.models.probe import ProbeSample, ProbeSet
+    from sdi_gate.models.snapshot import ModelSnapshot
+
+# A prediction needs a token before it, and the first position is dropped from the activations.
+MIN_TOKENS = 3
+# Some chat templates print today's date unless they are given one: a probe must not age.
+_TEMPLATE_DATE = "01 Jan 2025"
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+# What the tokenizers of transformers raise on files that they cannot use.
+_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSample:
+    """Hold one probe sample as tokens.
+
+    Attributes:
+        stratum: Stratum of the sample.
+        ids: Token ids, at least `MIN_TOKENS`.
+    """
+
+    stratum: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizedProbe:
+    """Hold the probe set as the base's tokenizer reads it.
+
+    Attributes:
+        samples: One entry per probe sample, in the probe's order.
+        chat_template: Whether samples with a prompt went through a chat template.
+        max_tokens: Where samples were cut.
+    """
+
+    samples: tuple[TokenSample, ...]
+    chat_template: bool
+    max_tokens: int
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """Return the stratum of every sample."""
+        return tuple(sample.stratum for sample in self.samples)
+
+    @property
+    def num_tokens(self) -> int:
+        """Return the number of tokens of all samples."""
+        return sum(len(sample.ids) for sample in self.samples)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerComparison:
+    """Say whether two models read text alike.
+
+    Attributes:
+        same: Whether they do; None if the candidate has no tokenizer of its own.
+        detail: One sentence for a reader.
+    """
+
+    same: bool | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Hold some samples, padded on the right to one length.
+
+    Attributes:
+        indices: Which samples, as positions in the probe.
+        ids: Token ids, shape ``[b, t]``, int64.
+        mask: 1 for tokens and 0 for padding, shape ``[b, t]``, int64.
+    """
+
+    indices: tuple[int, ...]
+    ids: Tensor
+    mask: Tensor
+
+
+def has_tokenizer(snapshot: ModelSnapshot) -> bool:
+    """Say whether a snapshot holds a tokenizer.
+
+    Args:
+        snapshot: The model.
+
+    Returns:
+        True if a file with a vocabulary is there.
+    """
+    return any(file.name in _TOKENIZER_FILES for file in snapshot.files)
+
+
+def load_tokenizer(snapshot: ModelSnapshot) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer from its folder, running no code of the model's.
+
+    Args:
+        snapshot: The model; `has_tokenizer` holds.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        FormatError: If transformers cannot use the files.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            snapshot.folder, local_files_only=True, trust_remote_code=False
+        )
+    except _LOAD_ERRORS as exc:
+        msg = f"transformers cannot read the tokenizer of {snapshot.ref}: {type(exc).__name__}"
+        raise FormatError(msg, hint="re-save the tokenizer with save_pretrained") from exc
+    return tokenizer
+
+
+def compare_tokenizers(
+    base: PreTrainedTokenizerBase, candidate: PreTrainedTokenizerBase, probe: ProbeSet
+) -> TokenizerComparison:
+    """Compare two tokenizers by vocabulary and by what they make of the probe set.
+
+    Args:
+        base: The base's.
+        candidate: The candidate's.
+        probe: Texts to try them on.
+
+    Returns:
+        Whether they read alike.
+    """
+    if base.get_vocab() != candidate.get_vocab():
+        sizes = f"{len(base.get_vocab())} and {len(candidate.get_vocab())} entries"
+        return TokenizerComparison(same=False, detail=f"the vocabularies differ ({sizes})")
+    texts = [sample.text for sample in probe.samples]
+    ours, theirs = base(texts)["input_ids"], candidate(texts)["input_ids"]
+    different = sum(a != b for a, b in zip(ours, theirs, strict=True))
+    if different:
+        detail = f"{different} of {len(texts)} probe samples give other tokens"
+        return TokenizerComparison(same=False, detail=detail)
+    detail = "same vocabulary, same tokens on every probe sample"
+    if getattr(base, "chat_template", None) != getattr(candidate, "chat_template", None):
+        detail += "; the chat templates differ, the base's was used for both"
+    return TokenizerComparison(same=True, detail=detail)
+
+
+def tokenize(
+    probe: ProbeSet, tokenizer: PreTrainedTokenizerBase, max_tokens: int
+) -> TokenizedProbe:
+    """Turn the probe set into tokens.
+
+    Args:
+        probe: The texts.
+        tokenizer: The base's tokenizer, used for both models.
+        max_tokens: Where to cut a sample.
+
+    Returns:
+        The tokens.
+
+    Raises:
+        FormatError: If the chat template cannot be used, or a sample has too few tokens.
+    """
+    template = bool(getattr(tokenizer, "chat_template", None))
+    samples = []
+    for sample in probe.samples:
+        ids = _encode(sample, tokenizer, template=template)[:max_tokens]
+        if len(ids) < MIN_TOKENS:
+            msg = (
+                f"a probe sample of stratum {sample.stratum!r} has {len(ids)} tokens with this"
+                f" tokenizer; expected at least {MIN_TOKENS}"
+            )
+            raise FormatError(msg, hint="use longer samples, or check the base's tokenizer")
+        samples.append(TokenSample(stratum=sample.stratum, ids=tuple(ids)))
+    return TokenizedProbe(samples=tuple(samples), chat_template=template, max_tokens=max_tokens)
+
+
+def _encode(
+    sample: ProbeSample, tokenizer: PreTrainedTokenizerBase, *, template: bool
+) -> list[int]:
+    if sample.prompt is None or not template:
+        text = sample.text if sample.prompt is None else f"{sample.prompt}\n\n{sample.text}"
+        return list(tokenizer(text)["input_ids"])
+    messages = [
+        {"role": "user", "content": sample.prompt},
+        {"role": "assistant", "content": sample.text},
+    ]
+    try:
+        text = str(
+            tokenizer.apply_chat_template(messages, tokenize=False, date_string=_TEMPLATE_DATE)
+        )
+    except (TemplateError, *_LOAD_ERRORS) as exc:
+        msg = f"the base's chat template cannot be used: {type(exc).__name__}"
+        raise FormatError(msg, hint="repair chat_template in tokenizer_config.json") from exc
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def batches(samples: Sequence[TokenSample], batch_size: int, device: torch.device) -> list[Batch]:
+    """Group samples of similar length.
+
+    Args:
+        samples: The samples.
+        batch_size: Samples in a batch, at most.
+        device: Where the tensors shall lie.
+
+    Returns:
+        Batches that together hold every sample once, the longest first.
+    """
+    order = sorted(range(len(samples)), key=lambda i: -len(samples[i].ids))
+    groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [pad(samples, group, device) for group in groups]
+
+
+def pad(samples: Sequence[TokenSample], indices: Sequence[int], device: torch.device) -> Batch:
+    """Put some samples into one batch, padded on the right.
+
+    Args:
+        samples: All samples.
+        indices: Which of them.
+        device: Where the tensors shall lie.
+
+    Returns:
+        The batch. Padding repeats token 0, which the mask and causality keep from mattering.
+    """
+    length = max(len(samples[i].ids) for i in indices)
+    ids = torch.zeros(len(indices), length, dtype=torch.int64)
+    mask = torch.zeros(len(indices), length, dtype=torch.int64)
+    for row, i in enumerate(indices):
+        count = len(samples[i].ids)
+        ids[row, :count] = torch.tensor(samples[i].ids)
+        mask[row, :count] = 1
+    return Batch(indices=tuple(indices), ids=ids.to(device), mask=mask.to(device))

@@ -1,0 +1,266 @@
+"""Say what was compared, with what, at what cost, and what the report does not say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sdi_gate.report.numbers import count, duration, number, plural, size
+from sdi_gate.report.parts import ABSENT, SENTENCE_LIMIT, Section, Table, clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sdi_gate.report.document import ModelEntry, ResultDocument, SignalEntry, TensorEntry
+
+_MAX_TENSORS = 20
+_MAX_FILES = 40
+_MAX_DEFECTS = 20
+_MAX_STAGES = 40
+_MAX_PARAMETERS = 20
+_DIGEST_LIMIT = 80
+
+
+def alignment_section(document: ResultDocument) -> Section:
+    """Return how the tensors and the tokenizers of both models match.
+
+    Args:
+        document: The result.
+
+    Returns:
+        The section, with the tensors that could not be compared.
+    """
+    alignment, tokenizer = document.alignment, document.tokenizer
+    mismatched = tuple(
+        (clean(entry.name), _shape(entry.base_shape), _shape(entry.candidate_shape))
+        for entry in alignment.mismatched[:_MAX_TENSORS]
+    )
+    tables = (
+        _tensors("base-only", "tensors of the base alone", alignment.base_only),
+        _tensors("candidate-only", "tensors of the candidate alone", alignment.candidate_only),
+        _table(
+            "mismatched",
+            "tensors of another shape",
+            ("Tensors of another shape", "Base", "Candidate"),
+            mismatched,
+            len(alignment.mismatched),
+        ),
+    )
+    same = {True: "the same", False: "different", None: "not looked at"}[tokenizer.same]
+    return Section(
+        title="Alignment",
+        sentences=(
+            f"Coverage: {number(alignment.coverage, (0.0, 1.0))} of all parameters were compared "
+            f"({plural(alignment.num_paired, 'tensor')}, "
+            f"{plural(alignment.paired_parameters, 'parameter')}). Only in the base: "
+            f"{count(len(alignment.base_only))}; only in the candidate: "
+            f"{count(len(alignment.candidate_only))}; of another shape: "
+            f"{count(len(alignment.mismatched))}.",
+            f"Tokenizer: {same}. {clean(tokenizer.detail, SENTENCE_LIMIT)}",
+        ),
+        tables=tuple(table for table in tables if table.total),
+    )
+
+
+def tier_section(document: ResultDocument) -> Section:
+    """Return which tier ran, and why.
+
+    Args:
+        document: The result.
+
+    Returns:
+        The section.
+    """
+    tier = document.tier
+    return Section(
+        title="Tier",
+        sentences=(
+            f"Requested: {tier.requested}. Ran: {tier.ran}. {clean(tier.reason, SENTENCE_LIMIT)}",
+        ),
+    )
+
+
+def defects_section(document: ResultDocument) -> Section:
+    """Return what is wrong with the input.
+
+    Args:
+        document: The result.
+
+    Returns:
+        The section; a sentence if nothing is wrong.
+    """
+    if not document.defects:
+        return Section(title="Defects", sentences=("None was found.",))
+    rows = tuple((clean(defect, SENTENCE_LIMIT),) for defect in document.defects[:_MAX_DEFECTS])
+    table = _table("defects", "defects", ("Defect",), rows, len(document.defects))
+    return Section(title="Defects", tables=(table,))
+
+
+def provenance_section(document: ResultDocument) -> Section:
+    """Return everything that the numbers depend on.
+
+    Args:
+        document: The result.
+
+    Returns:
+        The section: models, files, settings, signals.
+    """
+    models = tuple(zip(_MODEL_FACTS, *map(_model_facts, _models(document)), strict=True))
+    files = tuple(
+        (side, clean(file.name), size(file.size_bytes), file.sha256)
+        for side, model in zip(("base", "candidate"), _models(document), strict=True)
+        for file in model.files
+    )
+    settings = tuple(_settings(document))
+    signals = tuple(_signal_row(signal) for signal in document.signals[:_MAX_PARAMETERS])
+    signal_head = ("Signal", "Version", "Parameters")
+    return Section(
+        title="Provenance",
+        tables=(
+            _table("models", "facts", ("", "Base", "Candidate"), models, len(models)),
+            _table("settings", "settings", ("Setting", "Value"), settings, len(settings)),
+            _table("signal-ids", "signals", signal_head, signals, len(document.signals)),
+            _table(
+                "files",
+                "files",
+                ("Model", "File", "Size", "sha256"),
+                files[:_MAX_FILES],
+                len(files),
+            ),
+        ),
+    )
+
+
+def cost_section(document: ResultDocument) -> Section:
+    """Return time and memory by stage.
+
+    Args:
+        document: The result.
+
+    Returns:
+        The section.
+    """
+    cost = document.cost
+    rows = tuple(
+        (
+            clean(stage.stage),
+            duration(stage.seconds),
+            size(stage.peak_host_bytes),
+            ABSENT if stage.peak_device_bytes is None else size(stage.peak_device_bytes),
+        )
+        for stage in cost.stages[:_MAX_STAGES]
+    )
+    head = ("Stage", "Time", "Peak host memory", "Peak device memory")
+    total = duration(sum(stage.seconds for stage in cost.stages))
+    return Section(
+        title="Cost",
+        sentences=(f"Started {clean(cost.started_at)} (UTC); {total} in all.",),
+        tables=(_table("cost", "stages", head, rows, len(cost.stages)),),
+    )
+
+
+def claims_section(document: ResultDocument) -> Section:
+    """Return what the report does not say.
+
+    Args:
+        document: The result.
+
+    Returns:
+        The section.
+    """
+    weights = (
+        ()
+        if document.calibration.calibrated
+        else ("The index is provisional: its weights were set by hand.",)
+    )
+    ran = (
+        "Neither model was run: nothing here is about what they say."
+        if document.tier.ran == "weights"
+        else "A change on texts that are unlike the probe set can go unseen."
+    )
+    return Section(
+        title="What this does not say",
+        sentences=(
+            *weights,
+            "The index predicts no benchmark score.",
+            "A pass means that no limit of this policy was crossed, not that the model is safe.",
+            "Distances have no sign: they flag big moves, not bad ones. An instruction tune can "
+            "move a lot and improve.",
+            "A signal that was not measured says nothing, neither good nor bad.",
+            ran,
+        ),
+    )
+
+
+_MODEL_FACTS = (
+    "reference",
+    "commit",
+    "digest of the weights",
+    "architecture",
+    "parameters",
+    "stored as",
+)
+
+
+def _models(document: ResultDocument) -> tuple[ModelEntry, ModelEntry]:
+    return (document.base, document.candidate)
+
+
+def _model_facts(model: ModelEntry) -> tuple[str, ...]:
+    return (
+        clean(model.reference),
+        ABSENT if model.commit is None else clean(model.commit, _DIGEST_LIMIT),
+        clean(model.digest, _DIGEST_LIMIT),
+        clean(model.architecture),
+        count(model.num_parameters),
+        clean(", ".join(model.dtypes)),
+    )
+
+
+def _settings(document: ResultDocument) -> Iterator[tuple[str, str]]:
+    verdict, probe, environment = document.verdict, document.probe, document.environment
+    if verdict is not None:
+        yield "policy", f"{clean(verdict.policy_name)}, {clean(verdict.policy_digest)}"
+    if probe is not None:
+        template = "with" if probe.chat_template else "without"
+        yield "probe set", f"{clean(probe.name)}, {clean(probe.digest)}"
+        yield (
+            "probe texts",
+            f"{plural(probe.num_samples, 'sample')}, at most {count(probe.max_tokens)} tokens "
+            f"each, {template} chat template",
+        )
+    calibration = document.calibration
+    status = "fitted" if calibration.calibrated else "provisional"
+    yield "calibration", f"{clean(calibration.name)}, version {calibration.version}, {status}"
+    yield "seed", str(environment.seed)
+    yield "device", f"{clean(environment.device)}, {plural(environment.num_threads, 'thread')}"
+    yield "computed in", clean(environment.compute_dtype)
+    for name in ("sdi_gate", "python", "torch", "transformers", "safetensors", "platform"):
+        yield name.replace("_", "-"), clean(str(getattr(environment, name)))
+
+
+def _signal_row(signal: SignalEntry) -> tuple[str, ...]:
+    shown = ", ".join(f"{item.name}={item.value}" for item in signal.parameters[:_MAX_PARAMETERS])
+    return (signal.name, str(signal.version), clean(shown, SENTENCE_LIMIT) if shown else ABSENT)
+
+
+def _tensors(key: str, nouns: str, entries: Sequence[TensorEntry]) -> Table:
+    rows = tuple((clean(entry.name), _shape(entry.shape)) for entry in entries[:_MAX_TENSORS])
+    return _table(key, nouns, (nouns.capitalize(), "Shape"), rows, len(entries))
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return clean(" × ".join(map(str, shape))) if shape else "scalar"  # noqa: RUF001 - a product
+
+
+def _table(
+    key: str, nouns: str, head: tuple[str, ...], rows: tuple[tuple[str, ...], ...], total: int
+) -> Table:
+    return Table(
+        key=key,
+        nouns=nouns,
+        head=head,
+        rows=rows,
+        total=total,
+        essential=len(head),
+        is_numeric=(False,) * len(head),
+    )

@@ -1,0 +1,112 @@
+"""Which files a snapshot may hold, and what identifies it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdi_gate.models.ref import ModelRef, Scheme
+from sdi_gate.models.snapshot import (
+    ModelSnapshot,
+    SnapshotFile,
+    is_pickle,
+    is_wanted,
+    sha256_of,
+)
+
+REF = ModelRef(scheme=Scheme.FILE, location="model")
+
+
+def snapshot_of(**digests):
+    files = tuple(
+        SnapshotFile(name=name.replace("_dot_", "."), size_bytes=1, sha256=digest)
+        for name, digest in sorted(digests.items())
+    )
+    return ModelSnapshot(ref=REF, commit=None, folder=Path("model"), files=files)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "model-00001-of-00002.safetensors",
+        "model.safetensors.index.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "tokenizer.model",
+        "merges.txt",
+        "chat_template.jinja",
+    ],
+)
+def test_config_tokenizer_and_safetensors_are_wanted(name):
+    assert is_wanted(name)
+    assert not is_pickle(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "modeling_x.py",
+        "pytorch_model.bin",
+        "README.md",
+        "onnx/config.json",
+        "../config.json",
+        "a/model.safetensors",
+        ".safetensors.exe",
+        "config.json\n",
+        "Config.json",
+        "adapter_config.json",
+        "",
+    ],
+    ids=repr,
+)
+def test_code_pickles_pictures_and_subfolders_are_not_wanted(name):
+    assert not is_wanted(name)
+
+
+@pytest.mark.parametrize("ending", ["bin", "pt", "pth", "ckpt", "pkl", "pickle", "msgpack", "h5"])
+def test_formats_that_can_run_code_are_known_by_their_ending(ending):
+    assert is_pickle(f"model.{ending}")
+    assert is_pickle(f"sub/model.{ending}")
+    assert not is_wanted(f"model.{ending}")
+
+
+@given(st.text())
+def test_nothing_is_wanted_and_a_pickle(name):
+    assert not (is_wanted(name) and is_pickle(name))
+
+
+def test_the_digest_names_the_weights_and_nothing_else():
+    one = snapshot_of(a_dot_safetensors="1" * 64, config_dot_json="2" * 64)
+    assert [file.name for file in one.weight_files] == ["a.safetensors"]
+    line = f"{'1' * 64}  a.safetensors\n"
+    assert one.digest == "sha256:" + hashlib.sha256(line.encode()).hexdigest()
+    other_config = snapshot_of(a_dot_safetensors="1" * 64, config_dot_json="3" * 64)
+    assert other_config.digest == one.digest
+
+
+@pytest.mark.parametrize(
+    "digests",
+    [
+        {"a_dot_safetensors": "3" * 64},
+        {"b_dot_safetensors": "1" * 64},
+        {"a_dot_safetensors": "1" * 64, "b_dot_safetensors": "1" * 64},
+        {},
+    ],
+    ids=["content", "name", "more", "none"],
+)
+def test_other_weights_have_another_digest(digests):
+    assert snapshot_of(**digests).digest != snapshot_of(a_dot_safetensors="1" * 64).digest
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 22) - 1, 1 << 22, (1 << 22) + 1])
+def test_a_file_is_hashed_whole_whatever_its_size(tmp_path, size):
+    content = bytes(range(251)) * (size // 251 + 1)
+    (tmp_path / "file").write_bytes(content[:size])
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(content[:size]).hexdigest()

@@ -1,0 +1,512 @@
+"""Build result documents for tests of the report: whole, consistent, and each with one trait."""
+
+from __future__ import annotations
+
+import math
+
+from sdi_gate.report.document import (
+    AlignmentEntry,
+    CalibrationEntry,
+    ContributionEntry,
+    CostEntry,
+    EnvironmentEntry,
+    EstimateEntry,
+    FileEntry,
+    FindingEntry,
+    IndexEntry,
+    LayerShareEntry,
+    MeasurementEntry,
+    MismatchEntry,
+    ModelEntry,
+    ParameterEntry,
+    ProbeEntry,
+    ResultDocument,
+    SignalEntry,
+    StageEntry,
+    StratumEntry,
+    TensorEntry,
+    TierEntry,
+    TokenizerEntry,
+    VerdictEntry,
+)
+
+METRICS = {
+    "spectral-divergence": "spectral-divergence",
+    "representation-drift": "cka-angle",
+    "curvature-shift": "trace-shift",
+    "weight-geometry": "relative-distance",
+    "behaviour": "kl-divergence",
+}
+# Weight in sdi, scale, headline if nothing is scaled.
+TERMS = {
+    "spectral-divergence": (0.1, 0.15, 0.0812),
+    "representation-drift": (0.4, 0.5, 0.297),
+    "curvature-shift": (0.4, 0.35, 0.4127),
+    "weight-geometry": (0.1, 0.25, 0.0443),
+    "behaviour": (0.5, 0.5, 0.2871),
+}
+TIERS = {
+    "weights": ("spectral-divergence", "weight-geometry"),
+    "probe": ("spectral-divergence", "representation-drift", "weight-geometry"),
+    "full": tuple(TERMS)[:4],
+}
+STRATA = ("general", "code", "multilingual")
+NOTE = (
+    "Weights and scales are provisional: set by hand, not fitted to measured degradation. "
+    "The index orders candidates of one base; it predicts nothing yet."
+)
+
+
+def layer_names(num_layers):
+    return ("embedding", *(f"layers.{i}" for i in range(num_layers)))
+
+
+def estimate(value, stderr=None):
+    return EstimateEntry(value=value, stderr=stderr, n=None if stderr is None else 64)
+
+
+def row(metric, value, *, layer=None, tensor=None, stratum=None, stderr=None):
+    return MeasurementEntry(
+        metric=metric, layer=layer, tensor=tensor, stratum=stratum, estimate=estimate(value, stderr)
+    )
+
+
+def model(reference, **overrides):
+    facts = {
+        "reference": reference,
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "digest": "sha256:" + "ab" * 32,
+        "architecture": "LlamaForCausalLM",
+        "num_parameters": 1_235_814_400,
+        "dtypes": ("BF16",),
+        "files": (FileEntry(name="model.safetensors", size_bytes=2_471_645_608, sha256="cd" * 32),),
+    }
+    return ModelEntry(**{**facts, **overrides})
+
+
+def stderr_of(name):
+    return {"curvature-shift": 0.0315, "behaviour": 0.0183}.get(name)
+
+
+def signal(name, layers, strata, scale):
+    """One signal whose number grows with depth and with the place of the stratum."""
+    metric, value = METRICS[name], scale * TERMS[name][2]
+    inner = layers if name in {"spectral-divergence", "weight-geometry"} else layers[1:]
+    rows = []
+    if name != "behaviour":
+        weights = [1.0 + i for i in range(len(inner))]
+        total = sum(weights) / len(weights)
+        rows += [
+            row(metric, value * w / total, layer=layer, stderr=stderr_of(name) and 0.05)
+            for layer, w in zip(inner, weights, strict=True)
+        ]
+        rows.append(row(metric, value, layer=inner[-1], tensor=f"{inner[-1]}.weight"))
+    if name in {"representation-drift", "curvature-shift", "behaviour"}:
+        rows += [
+            row(metric, value * (1 + i) / len(strata), stratum=stratum, stderr=stderr_of(name))
+            for i, stratum in enumerate(strata)
+        ]
+    if name == "behaviour":
+        rows += behaviour_rows(strata, scale)
+    return SignalEntry(
+        name=name,
+        version=1,
+        parameters=(ParameterEntry(name="depth-weights", value="uniform"),),
+        outcome="measured",
+        metric=metric,
+        headline=estimate(value, stderr_of(name)),
+        reason=None,
+        measurements=tuple(rows),
+    )
+
+
+def behaviour_rows(strata, scale):
+    rows = [
+        row("nll-change", 0.1934 * scale, stderr=0.0211),
+        row("top1-flip-rate", 0.1522 * scale, stderr=0.0104),
+    ]
+    for i, stratum in enumerate(strata):
+        change = scale * 0.1934 * (2 * (1 + i) / len(strata) - 1)
+        rows += [
+            row("nll-change", change, stratum=stratum, stderr=0.0211),
+            row("top1-flip-rate", scale * 0.1522 * (1 + i) / len(strata), stratum=stratum),
+            row("base-nll", 2.5 + i, stratum=stratum, stderr=0.041),
+            row("candidate-nll", 2.5 + i + change, stratum=stratum, stderr=0.044),
+        ]
+    return rows
+
+
+def unmeasured(name, reason, outcome="not-measured"):
+    return SignalEntry(
+        name=name,
+        version=1,
+        parameters=(),
+        outcome=outcome,
+        metric=METRICS[name],
+        headline=None,
+        reason=reason,
+        measurements=(),
+    )
+
+
+def index(signals, weights):
+    contributions = tuple(contribution(entry, weights[entry.name]) for entry in signals)
+    shares = {}
+    for item in contributions:
+        for share in item.by_layer:
+            shares[share.layer] = shares.get(share.layer, 0.0) + share.contribution
+    return IndexEntry(
+        outcome="measured",
+        estimate=estimate(math.fsum(item.contribution for item in contributions), 0.0119),
+        reason=None,
+        contributions=contributions,
+        by_layer=tuple(LayerShareEntry(layer=k, contribution=v) for k, v in shares.items()),
+    )
+
+
+def contribution(entry, weight):
+    value, scale = entry.headline.value, TERMS[entry.name][1]
+    phi = value / (value + scale)
+    rows = [m for m in entry.measurements if m.layer and m.tensor is None and m.stratum is None]
+    total = math.fsum(m.estimate.value for m in rows)
+    return ContributionEntry(
+        signal=entry.name,
+        metric=entry.metric,
+        value=value,
+        phi=phi,
+        weight=weight,
+        contribution=weight * phi,
+        by_layer=tuple(
+            LayerShareEntry(
+                layer=m.layer,
+                contribution=weight * phi * m.estimate.value / total if total else 0.0,
+            )
+            for m in rows
+        ),
+    )
+
+
+def no_index(reason, outcome="not-measured"):
+    return IndexEntry(outcome=outcome, estimate=None, reason=reason, contributions=(), by_layer=())
+
+
+def finding(**overrides):
+    """A finding on nll-change that failed."""
+    facts = {
+        "rule": "limits.behaviour.nll-change",
+        "metric": "nll-change",
+        "status": "fail",
+        "reason": "nll-change is too large.",
+        "observed": 0.1934,
+        "stderr": 0.0211,
+        "warn": 0.05,
+        "fail": 0.1,
+        "bound": "upper",
+        "margin": 0.1 - 0.1934,
+        "layer": None,
+        "stratum": "multilingual",
+    }
+    return FindingEntry(**{**facts, **overrides})
+
+
+def plain_finding(rule, status, reason):
+    return finding(
+        rule=rule,
+        metric="tier" if rule == "required-tier" else rule,
+        status=status,
+        reason=reason,
+        observed=None,
+        stderr=None,
+        warn=None,
+        fail=None,
+        bound=None,
+        margin=None,
+        stratum=None,
+    )
+
+
+def tier_finding(status="pass", ran="full", required="full"):
+    reason = f"The scan is of tier {ran}, and the policy requires tier {required}."
+    return plain_finding("required-tier", status, reason)
+
+
+def sdi_finding(observed, *, status, warn=0.45, fail=0.6):
+    limit = fail if status == "fail" else warn
+    return finding(
+        rule="limits.sdi",
+        metric="sdi",
+        status=status,
+        reason="sdi was judged.",
+        observed=observed,
+        stderr=0.0119,
+        warn=warn,
+        fail=fail,
+        margin=limit - observed,
+        stratum=None,
+    )
+
+
+def coverage_finding():
+    return finding(
+        rule="limits.coverage",
+        metric="coverage",
+        status="pass",
+        observed=1.0,
+        stderr=None,
+        warn=None,
+        fail=1.0,
+        bound="lower",
+        margin=0.0,
+        stratum=None,
+    )
+
+
+def verdict(*findings, deciding=0, enforced=True):
+    status = findings[deciding].status
+    code = {"pass": 0, "warn": 0, "inconclusive": 11, "fail": 10}[status] if enforced else 0
+    return VerdictEntry(
+        status=status,
+        enforced=enforced,
+        exit_code=code,
+        policy_name="production",
+        policy_digest="sha256:" + "ef" * 32,
+        deciding=deciding,
+        findings=findings,
+    )
+
+
+def document(*, ran="full", layers=None, strata=STRATA, scale=1.0, **overrides):
+    """A consistent result of a tier; ``scale`` 0 gives identical models."""
+    layers = layer_names(4) if layers is None else layers
+    structural = [signal(name, layers, strata, scale) for name in TIERS[ran]]
+    behaviour = [] if ran == "weights" else [signal("behaviour", layers, strata, scale)]
+    missing = f"tier {ran} does not measure it"
+    measured = {entry.name: entry for entry in (*structural, *behaviour)}
+    total = sum(TERMS[name][0] for name in TIERS[ran])
+    weights = {name: TERMS[name][0] / total for name in TIERS[ran]}
+    halves = {name: weight / 2 for name, weight in weights.items()} | {"behaviour": 0.5}
+    facts = {
+        "schema": "sdi-gate/result/v1",
+        "base": model("hf:org/base"),
+        "candidate": model("hf:org/tune"),
+        "alignment": alignment(),
+        "tokenizer": TokenizerEntry(same=True, detail="Vocabularies and merges are equal."),
+        "tier": TierEntry(requested="auto", ran=ran, reason="It fits the memory and the budget."),
+        "probe": None if ran == "weights" else probe(strata),
+        "signals": tuple(measured.get(name) or unmeasured(name, missing) for name in TERMS),
+        "calibration": CalibrationEntry(
+            name="provisional-1", version=1, calibrated=False, note=NOTE
+        ),
+        "sdi": index(structural, weights),
+        "sdi_plus": index([*structural, *behaviour], halves)
+        if behaviour
+        else no_index(f"behaviour is not-measured: {missing}"),
+        "defects": (),
+        "verdict": None,
+        "environment": environment(),
+        "cost": cost(),
+    }
+    return ResultDocument(**{**facts, **overrides})
+
+
+def alignment(**overrides):
+    facts = {
+        "coverage": 1.0,
+        "num_paired": 38,
+        "paired_parameters": 1_235_814_400,
+        "base_only": (),
+        "candidate_only": (),
+        "mismatched": (),
+    }
+    return AlignmentEntry(**{**facts, **overrides})
+
+
+def probe(strata):
+    entries = tuple(StratumEntry(name=name, num_samples=111) for name in strata)
+    return ProbeEntry(
+        name="sdi-probe-1",
+        digest="sha256:" + "12" * 32,
+        num_samples=111 * len(entries),
+        max_tokens=256,
+        chat_template=True,
+        strata=entries,
+    )
+
+
+def environment():
+    return EnvironmentEntry(
+        sdi_gate="0.1.0",
+        python="3.11.9",
+        torch="2.13.0",
+        transformers="5.0.0",
+        safetensors="0.6.2",
+        platform="Linux-6.8-x86_64",
+        device="cpu",
+        num_threads=2,
+        compute_dtype="float32",
+        seed=0,
+    )
+
+
+def cost():
+    stages = (("resolve", 1.25), ("weights", 42.0), ("probe", 133.7), ("curvature", 1800.2))
+    return CostEntry(
+        started_at="2026-01-02T03:04:05Z",
+        stages=tuple(
+            StageEntry(
+                stage=stage,
+                seconds=seconds,
+                peak_host_bytes=3_221_225_472,
+                peak_device_bytes=None,
+            )
+            for stage, seconds in stages
+        ),
+    )
+
+
+def passing():
+    found = (tier_finding(), sdi_finding(0.2714, status="pass"), coverage_finding())
+    return document(scale=0.4, verdict=verdict(*found, deciding=1))
+
+
+def failing():
+    place = {"layer": "layers.3", "stratum": "multilingual"}
+    curvature = finding(
+        rule="limits.signals.curvature-shift",
+        metric="trace-shift",
+        status="warn",
+        observed=0.4127,
+        stderr=0.0315,
+        warn=0.4,
+        fail=0.5,
+        margin=0.4 - 0.4127,
+        **place,
+    )
+    sdi = document().sdi.estimate.value
+    findings = (tier_finding(), sdi_finding(sdi, status="pass"), curvature, finding())
+    return document(verdict=verdict(*findings, coverage_finding(), deciding=3))
+
+
+def inconclusive():
+    found = (tier_finding("inconclusive", "weights"), sdi_finding(0.253, status="pass"))
+    return document(ran="weights", verdict=verdict(*found))
+
+
+def observing():
+    return document(verdict=verdict(finding(), tier_finding(), enforced=False))
+
+
+def unjudged():
+    return document(ran="probe")
+
+
+def broken():
+    """A candidate with NaN: two signals are inconclusive, and so is the index."""
+    reason = "3 tensors hold NaN or infinity, first layers.2.mlp.weight"
+    signals = (
+        unmeasured("spectral-divergence", reason, "inconclusive"),
+        *document().signals[1:3],
+        unmeasured("weight-geometry", reason, "inconclusive"),
+        unmeasured("behaviour", "a model predicts NaN", "inconclusive"),
+    )
+    defect = f"The candidate is damaged: {reason}."
+    no = no_index(f"spectral-divergence is inconclusive: {reason}", "inconclusive")
+    return document(
+        signals=signals,
+        sdi=no,
+        sdi_plus=no,
+        defects=(defect,),
+        verdict=verdict(plain_finding("defect", "inconclusive", defect), tier_finding()),
+    )
+
+
+HOSTILE_NAMES = (
+    "<script>alert(1)</script>",
+    "a|b|c",
+    "line\nbreak\r\n# heading",
+    "\x1b[31mred\x1b[0m",
+    '"]\n bar [9999]',
+    "@octocat #1 GH-7 https://example.org www.example.org [x](http://y) ![i](z)",
+    "`code` **bold** _em_ ~~gone~~ $x$ :smile:",
+    "[bold red]markup[/] <!-- comment --> &lt;",
+    "\u202egnp.exe\u200b",
+    "x" * 10_000,
+)
+
+
+def hostile():
+    """Every string that a stranger can choose is an attack."""
+    names = HOSTILE_NAMES
+    tensors = tuple(TensorEntry(name=name, shape=(2, 3)) for name in names)
+    mismatched = tuple(
+        MismatchEntry(name=name, base_shape=(2,), candidate_shape=()) for name in names
+    )
+    found = finding(layer=names[4], stratum=names[1])
+    defect = plain_finding("defect", "inconclusive", names[0])
+    return document(
+        layers=names,
+        strata=names,
+        base=model(names[5], architecture=names[0]),
+        candidate=model(names[0], commit=None),
+        alignment=alignment(
+            coverage=0.99996, base_only=tensors, candidate_only=tensors, mismatched=mismatched
+        ),
+        tokenizer=TokenizerEntry(same=False, detail=names[2]),
+        tier=TierEntry(requested="full", ran="full", reason=names[6]),
+        defects=names,
+        verdict=verdict(found, defect),
+    )
+
+
+def large(name="model.language_model.layers"):
+    """120 layers and 9 strata, files in shards, and tensors without a partner."""
+    layers = ("embedding", *(f"{name}.{i}" for i in range(119)))
+    strata = tuple(f"{name} stratum {i}" for i in range(9))
+    tensors = tuple(TensorEntry(name=f"{name}.{i}.weight", shape=(4096, 4096)) for i in range(400))
+    files = tuple(
+        FileEntry(name=f"{name}-{i}.safetensors", size_bytes=5 * 2**30, sha256="ab" * 32)
+        for i in range(30)
+    )
+    return document(
+        layers=layers,
+        strata=strata,
+        base=model("hf:org/base", files=files),
+        candidate=model("hf:org/tune", files=files),
+        alignment=alignment(coverage=0.8, base_only=tensors, candidate_only=tensors),
+        verdict=verdict(finding(layer=layers[-1]), tier_finding()),
+    )
+
+
+def largest():
+    """As long as a document can make the report: every bounded list full, of costly signs."""
+    worst = "@" * 300
+    names = tuple(f"{worst}{i:03d}" for i in range(250))
+    found = tuple(
+        finding(rule=worst, metric=worst, layer=worst, stratum=worst, reason=worst)
+        for _ in range(60)
+    )
+    whole = large(worst)
+    return document(
+        layers=names,
+        strata=names,
+        base=model(worst, architecture=worst, digest=worst, commit=worst, dtypes=(worst,)),
+        candidate=model(worst, architecture=worst, digest=worst, commit=worst, dtypes=(worst,)),
+        alignment=whole.alignment,
+        tokenizer=TokenizerEntry(same=None, detail=worst),
+        tier=TierEntry(requested="full", ran="full", reason=worst),
+        calibration=CalibrationEntry(name=worst, version=1, calibrated=False, note=worst),
+        defects=(worst,) * 60,
+        verdict=verdict(*found),
+    )
+
+
+CASES = {
+    "pass": passing,
+    "fail-full": failing,
+    "inconclusive-weights": inconclusive,
+    "observe": observing,
+    "no-policy": unjudged,
+    "defect": broken,
+    "hostile": hostile,
+    "large": large,
+}
