@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdi_gate.cli import entry
+from sdi_gate.cli.main import entry
 
 if __name__ == "__main__":
     entry()

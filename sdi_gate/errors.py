@@ -12,11 +12,12 @@ The tree, with the exit code of each branch::
     │   ├── IntegrityError           the bytes are not those that were promised
     │   ├── FormatError              a checkpoint that cannot be read, or must not be
     │   └── StorageError             no room, or a file that cannot be written
-    └── IncomparableError        5   two models that cannot be compared
+    ├── IncomparableError        5   two models that cannot be compared
+    └── PublishError             6   measured and judged, but the report could not be written
 
-Exit codes that no error carries: 0 pass or warn, 1 a bug, 6 judged but not published,
-10 fail, 11 inconclusive, 130 interrupted. Codes 1 to 6 mean "broken, nothing was judged";
-codes from 10 mean "judged, and the gate is closed".
+Exit codes that no error carries: 0 pass or warn, 1 a bug, 10 fail, 11 inconclusive,
+130 interrupted. A `PublishError` never hides a 10 or an 11. Codes 1 to 6 mean "broken"; codes
+from 10 mean "judged, and the gate is closed".
 """
 
 from __future__ import annotations
@@ -103,3 +104,9 @@ class IncomparableError(SdiGateError):
     """Say that two models cannot be compared with each other."""
 
     exit_code = ExitCode.INCOMPARABLE
+
+
+class PublishError(SdiGateError):
+    """Say that a result is there and could not be written or sent."""
+
+    exit_code = ExitCode.NOT_PUBLISHED

@@ -61,3 +61,23 @@ def _no_network():
     patch.setattr(socket, "getaddrinfo", guarded_look_up)
     yield
     patch.undo()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-goldens", action="store_true", help="write tests/goldens/ and docs/schema/ anew"
+    )
+
+
+@pytest.fixture
+def assert_golden(request):
+    """Compare a text with a file below the repository, or write it with --update-goldens."""
+
+    def check(path, text):
+        file = request.config.rootpath / path
+        if request.config.getoption("--update-goldens"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        assert file.read_text(encoding="utf-8") == text
+
+    return check

@@ -365,7 +365,8 @@ def cost():
 
 
 def passing():
-    found = (tier_finding(), sdi_finding(0.2714, status="pass"), coverage_finding())
+    sdi = document(scale=0.4).sdi.estimate.value
+    found = (tier_finding(), sdi_finding(sdi, status="pass"), coverage_finding())
     return document(scale=0.4, verdict=verdict(*found, deciding=1))
 
 
@@ -388,7 +389,8 @@ def failing():
 
 
 def inconclusive():
-    found = (tier_finding("inconclusive", "weights"), sdi_finding(0.253, status="pass"))
+    sdi = document(ran="weights").sdi.estimate.value
+    found = (tier_finding("inconclusive", "weights"), sdi_finding(sdi, status="pass"))
     return document(ran="weights", verdict=verdict(*found))
 
 
@@ -477,15 +479,20 @@ def large(name="model.language_model.layers"):
     )
 
 
-def largest():
-    """As long as a document can make the report: every bounded list full, of costly signs."""
-    worst = "@" * 300
+def largest(char):
+    """As long as a document can make the report: every bounded list full, of one character."""
+    worst = char * 300
     names = tuple(f"{worst}{i:03d}" for i in range(250))
     found = tuple(
         finding(rule=worst, metric=worst, layer=worst, stratum=worst, reason=worst)
         for _ in range(60)
     )
     whole = large(worst)
+    signals = [unmeasured(name, worst, "inconclusive") for name in TIERS["full"]]
+    index_ = document(layers=names).sdi
+    parts = tuple(
+        index_.contributions[0].model_copy(update={"signal": name}) for name in names[:20]
+    )
     return document(
         layers=names,
         strata=names,
@@ -496,6 +503,9 @@ def largest():
         tier=TierEntry(requested="full", ran="full", reason=worst),
         calibration=CalibrationEntry(name=worst, version=1, calibrated=False, note=worst),
         defects=(worst,) * 60,
+        signals=(*signals, document(strata=names).signals[-1]),
+        sdi=index_.model_copy(update={"contributions": parts}),
+        sdi_plus=index_.model_copy(update={"contributions": parts}),
         verdict=verdict(*found),
     )
 

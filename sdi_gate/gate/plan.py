@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sdi_gate.gate.request import TierChoice
 from sdi_gate.gate.result import TierDecision
 from sdi_gate.gate.tier import highest_tier, this_machine, workload
+from sdi_gate.models.causal_lm import max_positions
 from sdi_gate.models.tokens import (
     TokenizedProbe,
     TokenizerComparison,
@@ -68,8 +69,8 @@ def make_plan(
         The plan.
 
     Raises:
-        FormatError: If a tokenizer cannot be read.
-    """  # noqa: DOC502 - raised by load_tokenizer()
+        FormatError: If a tokenizer or a configuration cannot be used.
+    """  # noqa: DOC502 - raised by the functions called
     if request.tier is TierChoice.WEIGHTS:
         not_looked = TokenizerComparison(same=None, detail="not looked at in tier weights")
         return _weights_only(request, not_looked, "tier weights was asked for")
@@ -90,7 +91,9 @@ def make_plan(
     tier, reason = highest_tier(request.tier, work, this_machine(request.device))
     if tier is Tier.WEIGHTS:
         return _weights_only(request, tokenizer, reason)
-    tokens = tokenize(request.probe, load_tokenizer(base), request.settings.max_tokens)
+    limits = (request.settings.max_tokens, max_positions(base), max_positions(candidate))
+    max_tokens = min(limit for limit in limits if limit is not None)
+    tokens = tokenize(request.probe, load_tokenizer(base), max_tokens)
     decision = TierDecision(requested=request.tier, ran=tier, reason=reason)
     return Plan(decision=decision, tokenizer=tokenizer, tokens=tokens)
 

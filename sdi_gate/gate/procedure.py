@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -84,30 +83,29 @@ def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
     """  # noqa: DOC502 - raised by the steps
     stages = Stages(request.device, effects.clock)
     started = effects.now().isoformat(timespec="seconds")
-    with ExitStack() as stack:
-        # 1. Resolve
-        with stages.stage("resolve"):
-            base = _fetch(request.base, effects)
-            candidate = _fetch(request.candidate, effects)
-        # 2. Align
-        with stages.stage("align"):
-            config = check_same_architecture(base, candidate)
-            weights = _open(stack, base, candidate)
-        # 3. Decide
-        with stages.stage("plan"):
-            plan = make_plan(request, base, candidate, weights)
-        # 4. Measure the weights
-        with stages.stage("weights"):
-            found = measure_weights(weights, request.settings, request.device, effects.progress)
-        results = [found.geometry, found.spectral]
-        defects = list(found.defects)
-        # 5. Measure the probe and the curvature
-        if defects:
-            plan = plan.lowered("the weights are not finite")
-        if plan.tokens is not None:
-            probed, more = _measure_models(request, (base, candidate), plan, effects, stages)
-            results.extend(probed)
-            defects.extend(more)
+    # 1. Resolve
+    with stages.stage("resolve"):
+        base = _fetch(request.base, effects)
+        candidate = _fetch(request.candidate, effects)
+    # 2. Align
+    with stages.stage("align"):
+        config = check_same_architecture(base, candidate)
+        weights = _open(base, candidate)
+    # 3. Decide
+    with stages.stage("plan"):
+        plan = make_plan(request, base, candidate, weights)
+    # 4. Measure the weights
+    with stages.stage("weights"):
+        found = measure_weights(weights, request.settings, request.device, effects.progress)
+    results = [found.geometry, found.spectral]
+    defects = list(found.defects)
+    # 5. Measure the probe and the curvature
+    if defects:
+        plan = plan.lowered("the weights are not finite")
+    if plan.tokens is not None:
+        probed, more = _measure_models(request, (base, candidate), plan, effects, stages)
+        results.extend(probed)
+        defects.extend(more)
     signals = (*results, *skipped_signals(results, plan.decision))
     # 6. Combine
     calibration = load_default()
@@ -147,9 +145,8 @@ def _fetch(ref: ModelRef, effects: Effects) -> ModelSnapshot:
     return effects.sources[ref.scheme].fetch(ref, effects.progress)
 
 
-def _open(stack: ExitStack, base: ModelSnapshot, candidate: ModelSnapshot) -> Weights:
-    ours = stack.enter_context(Checkpoint(base))
-    theirs = stack.enter_context(Checkpoint(candidate))
+def _open(base: ModelSnapshot, candidate: ModelSnapshot) -> Weights:
+    ours, theirs = Checkpoint(base), Checkpoint(candidate)
     return Weights(base=ours, candidate=theirs, alignment=align(ours.tensors, theirs.tensors))
 
 

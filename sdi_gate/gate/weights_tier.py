@@ -13,15 +13,9 @@ from typing import TYPE_CHECKING
 
 from sdi_gate.models.layers import depth_of
 from sdi_gate.signals.geometry import TensorMoments, sums_of_squares, weight_geometry
-from sdi_gate.signals.interface import SignalId, SignalName, SignalResult, inconclusive
+from sdi_gate.signals.interface import SignalResult, inconclusive
 from sdi_gate.signals.linalg import MatrixPair, is_finite
-from sdi_gate.signals.spectral import (
-    METRIC,
-    VERSION,
-    TensorComparison,
-    compare_matrices,
-    spectral_divergence,
-)
+from sdi_gate.signals.spectral import TensorComparison, compare_matrices, spectral_divergence
 
 if TYPE_CHECKING:
     import torch
@@ -74,8 +68,8 @@ def measure_weights(
         progress: Told of every tensor, in stage ``weights``.
 
     Returns:
-        Both signals. If a paired tensor holds NaN or infinity both are inconclusive, and a defect
-        says so.
+        Both signals. If any tensor, paired or not, holds NaN or infinity, both are inconclusive
+        and a defect says so.
     """
     moments: list[TensorMoments] = []
     comparisons: list[TensorComparison] = []
@@ -141,11 +135,12 @@ def _combine(
     settings: Settings,
 ) -> WeightsResult:
     geometry = weight_geometry(moments, settings.depth_weighting)
+    spectral = spectral_divergence(comparisons, settings.depth_weighting, settings.top_k)
     if not broken:
-        spectral = spectral_divergence(comparisons, settings.depth_weighting, settings.top_k)
         return WeightsResult(geometry=geometry, spectral=spectral, defects=())
     reason = f"{len(broken)} tensors hold NaN or infinity, first {broken[0]}"
-    spectral = inconclusive(
-        SignalId(name=SignalName.SPECTRAL_DIVERGENCE, version=VERSION), METRIC, reason
+    return WeightsResult(
+        geometry=inconclusive(geometry.id, geometry.metric, reason),
+        spectral=inconclusive(spectral.id, spectral.metric, reason),
+        defects=(f"weights: {reason}",),
     )
-    return WeightsResult(geometry=geometry, spectral=spectral, defects=(f"weights: {reason}",))

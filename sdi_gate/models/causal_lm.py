@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from sdi_gate.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     import torch
     from transformers import PreTrainedModel
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 # What transformers raises on a checkpoint that does not fit its configuration.
 _LOAD_ERRORS = (
+    SafetensorError,
     OSError,
     ValueError,
     KeyError,
@@ -39,12 +42,10 @@ class LoadedModel:
         model: In evaluation mode, with eager attention: the fused kernels have no second
             derivative (pytorch issues 116350 and 181177).
         layers: The decoder layers, from input to output.
-        max_positions: Longest sequence the model takes, if its configuration says so.
     """
 
     model: PreTrainedModel
     layers: tuple[nn.Module, ...]
-    max_positions: int | None
 
 
 def load_model(snapshot: ModelSnapshot, device: torch.device, dtype: torch.dtype) -> LoadedModel:
@@ -62,7 +63,7 @@ def load_model(snapshot: ModelSnapshot, device: torch.device, dtype: torch.dtype
         FormatError: If transformers cannot load it, or a weight that it needs is missing and
             would have been made up.
     """
-    try:
+    with _loadable(snapshot):
         # The stubs do not know that output_loading_info makes this a pair.
         pair: tuple[PreTrainedModel, dict[str, Collection[str]]] = cast(
             "Any",
@@ -76,9 +77,6 @@ def load_model(snapshot: ModelSnapshot, device: torch.device, dtype: torch.dtype
                 output_loading_info=True,
             ),
         )
-    except _LOAD_ERRORS as exc:
-        msg = f"transformers cannot load {snapshot.ref}: {type(exc).__name__}: {exc}"
-        raise FormatError(msg[:600], hint="--tier weights compares it without loading it") from exc
     model, info = pair
     missing = sorted(info["missing_keys"])
     if missing:
@@ -88,12 +86,27 @@ def load_model(snapshot: ModelSnapshot, device: torch.device, dtype: torch.dtype
         raise FormatError(msg, hint="copy or download the model again, every file of it")
     nn.Module.to(model, device)
     model.eval()  # type: ignore[no-untyped-call]
-    positions = getattr(model.config, "max_position_embeddings", None)
-    return LoadedModel(
-        model=model,
-        layers=decoder_layers(model),
-        max_positions=positions if isinstance(positions, int) and positions > 0 else None,
-    )
+    return LoadedModel(model=model, layers=decoder_layers(model))
+
+
+def max_positions(snapshot: ModelSnapshot) -> int | None:
+    """Return the longest sequence that a model takes, without loading it.
+
+    Args:
+        snapshot: The model.
+
+    Returns:
+        Tokens, or None if its configuration does not say.
+
+    Raises:
+        FormatError: If transformers cannot use the configuration.
+    """  # noqa: DOC502 - raised by _loadable()
+    with _loadable(snapshot):
+        config = AutoConfig.from_pretrained(
+            snapshot.folder, local_files_only=True, trust_remote_code=False
+        )
+    positions = getattr(config, "max_position_embeddings", None)
+    return positions if isinstance(positions, int) and positions > 0 else None
 
 
 def decoder_layers(model: nn.Module) -> tuple[nn.Module, ...]:
@@ -115,6 +128,15 @@ def decoder_layers(model: nn.Module) -> tuple[nn.Module, ...]:
             if one_class and len(children) > len(found) and not _inside(module, found):
                 found = children
     return found
+
+
+@contextmanager
+def _loadable(snapshot: ModelSnapshot) -> Iterator[None]:
+    try:
+        yield
+    except _LOAD_ERRORS as exc:
+        msg = f"transformers cannot load {snapshot.ref}: {type(exc).__name__}: {exc}"
+        raise FormatError(msg[:600], hint="--tier weights compares it without loading it") from exc
 
 
 def _inside(module: nn.Module, layers: tuple[nn.Module, ...]) -> bool:

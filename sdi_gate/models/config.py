@@ -36,7 +36,7 @@ def read_config(snapshot: ModelSnapshot) -> ModelConfig:
         The configuration.
 
     Raises:
-        FormatError: If the model's type is not named.
+        FormatError: If the model's type is not named, or the weights are under other names.
         IncomparableError: If the model is quantised.
     """
     plain = json.loads((snapshot.folder / CONFIG).read_bytes())
@@ -44,6 +44,10 @@ def read_config(snapshot: ModelSnapshot) -> ModelConfig:
     if not isinstance(model_type, str) or not model_type:
         msg = f"{CONFIG} of {snapshot.ref} does not name a 'model_type'; got {model_type!r}"
         raise FormatError(msg, hint="give a model that transformers' save_pretrained wrote")
+    if plain.get("transformers_weights"):
+        # transformers would load these, and we would have measured others.
+        msg = f"{CONFIG} of {snapshot.ref} names its weights itself ('transformers_weights')"
+        raise FormatError(msg, hint="re-save the model with save_pretrained")
     if plain.get("quantization_config"):
         msg = f"{snapshot.ref} is quantised ('quantization_config' in {CONFIG}); expected weights"
         raise IncomparableError(msg, hint="compare the model before it is quantised")

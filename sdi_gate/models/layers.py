@@ -87,9 +87,9 @@ def layer_of(name: str) -> str:
     """
     if match := _LAYER.search(name):
         return f"layers.{int(match[1])}"
-    if _EMBEDDING.search(name):
-        return EMBEDDING
-    return HEAD if _HEAD.search(name) else OTHER
+    if _HEAD.search(name):  # first, for embed_out is a head
+        return HEAD
+    return EMBEDDING if _EMBEDDING.search(name) else OTHER
 
 
 def depth_of(layer: str) -> tuple[int, int]:

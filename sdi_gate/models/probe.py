@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from sdi_gate.errors import UsageError
+from sdi_gate.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ STRATA = (
 )
 NAME = "sdi-probe-1"
 # Changing a sample changes every number that rests on the probe: the set is pinned here.
-DIGEST = "sha256:0"
+DIGEST = "sha256:f86c04289827b1ae3a60ab1d7899e2fe673a5d88d7a56fa7de540cab5bb00092"
 MIN_SAMPLES_PER_STRATUM = 4
 _MAX_BYTES = 50_000_000
 _KEYS = frozenset({"stratum", "text", "prompt"})
@@ -83,14 +83,25 @@ def load_default() -> ProbeSet:
 
     Returns:
         1,000 samples over nine strata.
+
+    Raises:
+        FormatError: If its files are not those that were shipped.
     """
     folder = resources.files("sdi_gate.models") / "probe_data"
-    samples = [
-        sample
-        for stratum in STRATA
-        for sample in parse((folder / f"{stratum}.jsonl").read_bytes(), f"{stratum}.jsonl")
-    ]
-    return ProbeSet(name=NAME, samples=tuple(samples))
+    hint = "install sdi-gate again, or give a probe set of your own"
+    try:
+        samples = [
+            sample
+            for stratum in STRATA
+            for sample in parse((folder / f"{stratum}.jsonl").read_bytes(), f"{stratum}.jsonl")
+        ]
+    except (OSError, UsageError) as exc:
+        raise FormatError(f"the shipped probe set {NAME} is damaged: {exc}", hint=hint) from exc
+    probe = ProbeSet(name=NAME, samples=tuple(samples))
+    if probe.digest != DIGEST:
+        msg = f"the shipped probe set {NAME} was changed; expected {DIGEST}, got {probe.digest}"
+        raise FormatError(msg, hint=hint)
+    return probe
 
 
 def load_file(path: Path) -> ProbeSet:
@@ -153,7 +164,16 @@ def _sample(line: bytes, where: str) -> ProbeSample:
         got = ", ".join(sorted(plain)) if isinstance(plain, dict) else type(plain).__name__
         msg = f"{where}: expected the keys text and stratum, prompt if you like; got {got}"
         raise UsageError(msg, hint=hint)
-    if not all(isinstance(value, str) and value.strip() for value in plain.values()):
-        msg = f"{where}: text, stratum and prompt are strings that are not empty"
+    if not all(map(_is_text, plain.values())):
+        msg = f"{where}: text, stratum and prompt are strings of characters, not empty"
         raise UsageError(msg, hint=hint)
     return ProbeSample(**plain)
+
+
+def _is_text(value: object) -> bool:
+    # JSON can hold half of a surrogate pair, which is no character and has no UTF-8.
+    return (
+        isinstance(value, str)
+        and bool(value.strip())
+        and not any("\ud800" <= character <= "\udfff" for character in value)
+    )

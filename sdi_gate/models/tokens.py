@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jinja2 import TemplateError
 from torch import Tensor
 from transformers import AutoTokenizer
 
 from sdi_gate.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -22,11 +22,30 @@ if TYPE_CHECKING:
 
 # A prediction needs a token before it, and the first position is dropped from the activations.
 MIN_TOKENS = 3
-# Some chat templates print today's date unless they are given one: a probe must not age.
+# Some chat templates print today's date, which they take from `date_string` or ask of
+# `strftime_now`: a probe must not age. A macro stands before the function of transformers, which
+# passes no functions on to a template.
 _TEMPLATE_DATE = "01 Jan 2025"
+_DATE_PARTS = {
+    "%d": "01",
+    "%b": "Jan",
+    "%B": "January",
+    "%m": "01",
+    "%Y": "2025",
+    "%y": "25",
+    "%A": "Wednesday",
+    "%a": "Wed",
+    "%H": "00",
+    "%M": "00",
+    "%S": "00",
+}
+_FIXED_CLOCK = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f"|replace('{code}', '{value}')" for code, value in _DATE_PARTS.items())
+    + " }}{% endmacro %}\n"
+)
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-# What the tokenizers of transformers raise on files that they cannot use.
-_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+_RESAVE = "re-save the tokenizer with save_pretrained"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +137,11 @@ def load_tokenizer(snapshot: ModelSnapshot) -> PreTrainedTokenizerBase:
 
     Raises:
         FormatError: If transformers cannot use the files.
-    """
-    try:
+    """  # noqa: DOC502 - raised by _translated()
+    with _translated(f"transformers cannot read the tokenizer of {snapshot.ref}", _RESAVE):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             snapshot.folder, local_files_only=True, trust_remote_code=False
         )
-    except _LOAD_ERRORS as exc:
-        msg = f"transformers cannot read the tokenizer of {snapshot.ref}: {type(exc).__name__}"
-        raise FormatError(msg, hint="re-save the tokenizer with save_pretrained") from exc
     return tokenizer
 
 
@@ -141,13 +157,15 @@ def compare_tokenizers(
 
     Returns:
         Whether they read alike.
-    """
+
+    Raises:
+        FormatError: If one of them cannot read the probe set.
+    """  # noqa: DOC502 - raised by _ids()
     if base.get_vocab() != candidate.get_vocab():
         sizes = f"{len(base.get_vocab())} and {len(candidate.get_vocab())} entries"
         return TokenizerComparison(same=False, detail=f"the vocabularies differ ({sizes})")
     texts = [sample.text for sample in probe.samples]
-    ours, theirs = base(texts)["input_ids"], candidate(texts)["input_ids"]
-    different = sum(a != b for a, b in zip(ours, theirs, strict=True))
+    different = sum(_ids(base, text) != _ids(candidate, text) for text in texts)
     if different:
         detail = f"{different} of {len(texts)} probe samples give other tokens"
         return TokenizerComparison(same=False, detail=detail)
@@ -173,10 +191,10 @@ def tokenize(
     Raises:
         FormatError: If the chat template cannot be used, or a sample has too few tokens.
     """
-    template = bool(getattr(tokenizer, "chat_template", None))
+    templated = bool(getattr(tokenizer, "chat_template", None))
     samples = []
     for sample in probe.samples:
-        ids = _encode(sample, tokenizer, template=template)[:max_tokens]
+        ids = _encode(sample, tokenizer, templated=templated)[:max_tokens]
         if len(ids) < MIN_TOKENS:
             msg = (
                 f"a probe sample of stratum {sample.stratum!r} has {len(ids)} tokens with this"
@@ -184,27 +202,42 @@ def tokenize(
             )
             raise FormatError(msg, hint="use longer samples, or check the base's tokenizer")
         samples.append(TokenSample(stratum=sample.stratum, ids=tuple(ids)))
-    return TokenizedProbe(samples=tuple(samples), chat_template=template, max_tokens=max_tokens)
+    return TokenizedProbe(samples=tuple(samples), chat_template=templated, max_tokens=max_tokens)
 
 
 def _encode(
-    sample: ProbeSample, tokenizer: PreTrainedTokenizerBase, *, template: bool
+    sample: ProbeSample, tokenizer: PreTrainedTokenizerBase, *, templated: bool
 ) -> list[int]:
-    if sample.prompt is None or not template:
+    if sample.prompt is None or not templated:
         text = sample.text if sample.prompt is None else f"{sample.prompt}\n\n{sample.text}"
-        return list(tokenizer(text)["input_ids"])
+        return _ids(tokenizer, text)
     messages = [
         {"role": "user", "content": sample.prompt},
         {"role": "assistant", "content": sample.text},
     ]
-    try:
+    hint = "repair the chat template; tier weights needs none"
+    with _translated("the base's chat template cannot be used", hint):
+        template = _FIXED_CLOCK + tokenizer.get_chat_template()
         text = str(
-            tokenizer.apply_chat_template(messages, tokenize=False, date_string=_TEMPLATE_DATE)
+            tokenizer.apply_chat_template(
+                messages, chat_template=template, tokenize=False, date_string=_TEMPLATE_DATE
+            )
         )
-    except (TemplateError, *_LOAD_ERRORS) as exc:
-        msg = f"the base's chat template cannot be used: {type(exc).__name__}"
-        raise FormatError(msg, hint="repair chat_template in tokenizer_config.json") from exc
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return _ids(tokenizer, text, special=False)
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool = True) -> list[int]:
+    with _translated("a tokenizer cannot read the probe set", _RESAVE):
+        return list(tokenizer(text, add_special_tokens=special)["input_ids"])
+
+
+@contextmanager
+def _translated(what: str, hint: str) -> Iterator[None]:
+    # The tokenizers library raises plain Exception, and a template can raise anything.
+    try:
+        yield
+    except Exception as exc:
+        raise FormatError(f"{what}: {type(exc).__name__}", hint=hint) from exc
 
 
 def batches(samples: Sequence[TokenSample], batch_size: int, device: torch.device) -> list[Batch]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -14,7 +14,6 @@ from sdi_gate.models.inspection import shards_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from torch import Tensor
 
@@ -49,46 +48,27 @@ class TensorInfo:
 
 
 class Checkpoint:
-    """Open the weights of a snapshot; use as a context manager.
+    """Read the names and shapes of a snapshot's weights at once, and tensors one by one.
 
-    Files are mapped, not loaded: memory is that of the tensors which the caller holds.
+    Files are mapped, not loaded, and only while the caller holds a tensor of theirs: pages of a
+    file that stays mapped stay resident, so that memory would grow to the size of the model.
 
     Args:
         snapshot: The model.
+
+    Attributes:
+        tensors: Every tensor by name, in shard order.
+
+    Raises:
+        FormatError: If a shard is damaged, holds a tensor twice or does not fit its index.
+        IncomparableError: If weights are stored in a quantised type.
     """
 
     def __init__(self, snapshot: ModelSnapshot) -> None:
         self._snapshot = snapshot
-        self._stack = ExitStack()
-        self._shards: dict[str, safe_open] = {}
         self.tensors: dict[str, TensorInfo] = {}
-
-    def __enter__(self) -> Self:
-        """Read the headers of all shards.
-
-        Returns:
-            This object, with ``tensors`` filled, in shard order.
-
-        Raises:
-            FormatError: If a shard is damaged, holds a tensor twice or does not fit its index.
-            IncomparableError: If weights are stored in a quantised type.
-        """  # noqa: DOC502 - raised by the methods called
-        try:
-            for shard in weight_files(self._snapshot):
-                self._open(shard)
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close all shards."""
-        self._stack.close()
+        for shard in weight_files(snapshot):
+            self._read_header(shard)
 
     def read(self, info: TensorInfo) -> Tensor:
         """Read one tensor.
@@ -101,17 +81,13 @@ class Checkpoint:
 
         Raises:
             FormatError: If the bytes cannot be read.
-        """  # noqa: DOC502 - raised by _translated()
-        with self._translated(info.shard):
-            tensor: Tensor = self._shards[info.shard].get_tensor(info.name)  # type: ignore[no-untyped-call]
+        """  # noqa: DOC502 - raised by _opened()
+        with self._opened(info.shard) as file:
+            tensor: Tensor = file.get_tensor(info.name)
         return tensor
 
-    def _open(self, shard: str) -> None:
-        with self._translated(shard):
-            file = self._stack.enter_context(
-                safe_open(self._snapshot.folder / shard, framework="pt")
-            )
-            self._shards[shard] = file
+    def _read_header(self, shard: str) -> None:
+        with self._opened(shard) as file:
             for name in file.keys():  # noqa: SIM118 - a safe_open is no mapping
                 entry = file.get_slice(name)
                 self._add(
@@ -138,9 +114,10 @@ class Checkpoint:
         self.tensors[info.name] = info
 
     @contextmanager
-    def _translated(self, shard: str) -> Iterator[None]:
+    def _opened(self, shard: str) -> Iterator[Any]:
         try:
-            yield
+            with safe_open(self._snapshot.folder / shard, framework="pt") as file:
+                yield file
         except (SafetensorError, OSError) as exc:
             msg = f"{shard!r} of {self._snapshot.ref} is not a whole safetensors file: {exc}"
             raise FormatError(msg, hint=_AGAIN) from exc

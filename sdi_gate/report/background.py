@@ -10,7 +10,13 @@ from sdi_gate.report.parts import ABSENT, SENTENCE_LIMIT, Section, Table, clean
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sdi_gate.report.document import ModelEntry, ResultDocument, SignalEntry, TensorEntry
+    from sdi_gate.report.document import (
+        MismatchEntry,
+        ModelEntry,
+        ResultDocument,
+        SignalEntry,
+        TensorEntry,
+    )
 
 _MAX_TENSORS = 20
 _MAX_FILES = 40
@@ -30,33 +36,24 @@ def alignment_section(document: ResultDocument) -> Section:
         The section, with the tensors that could not be compared.
     """
     alignment, tokenizer = document.alignment, document.tokenizer
-    mismatched = tuple(
-        (clean(entry.name), _shape(entry.base_shape), _shape(entry.candidate_shape))
-        for entry in alignment.mismatched[:_MAX_TENSORS]
-    )
     tables = (
         _tensors("base-only", "tensors of the base alone", alignment.base_only),
         _tensors("candidate-only", "tensors of the candidate alone", alignment.candidate_only),
-        _table(
-            "mismatched",
-            "tensors of another shape",
-            ("Tensors of another shape", "Base", "Candidate"),
-            mismatched,
-            len(alignment.mismatched),
-        ),
+        _mismatched(alignment.mismatched),
+    )
+    coverage = number(alignment.coverage, (0.0, 1.0))
+    compared = (
+        f"Coverage {coverage} (1 is everything): {plural(alignment.num_paired, 'tensor')} with "
+        f"{plural(alignment.paired_parameters, 'parameter')} were compared. Tensors only in the "
+        f"base: {count(len(alignment.base_only))}; only in the candidate: "
+        f"{count(len(alignment.candidate_only))}; of another shape: "
+        f"{count(len(alignment.mismatched))}."
     )
     same = {True: "the same", False: "different", None: "not looked at"}[tokenizer.same]
+    read = f"Tokenizer: {same}. {clean(tokenizer.detail, SENTENCE_LIMIT)}"
     return Section(
         title="Alignment",
-        sentences=(
-            f"Coverage: {number(alignment.coverage, (0.0, 1.0))} of all parameters were compared "
-            f"({plural(alignment.num_paired, 'tensor')}, "
-            f"{plural(alignment.paired_parameters, 'parameter')}). Only in the base: "
-            f"{count(len(alignment.base_only))}; only in the candidate: "
-            f"{count(len(alignment.candidate_only))}; of another shape: "
-            f"{count(len(alignment.mismatched))}.",
-            f"Tokenizer: {same}. {clean(tokenizer.detail, SENTENCE_LIMIT)}",
-        ),
+        sentences=(compared, read),
         tables=tuple(table for table in tables if table.total),
     )
 
@@ -183,8 +180,8 @@ def claims_section(document: ResultDocument) -> Section:
             *weights,
             "The index predicts no benchmark score.",
             "A pass means that no limit of this policy was crossed, not that the model is safe.",
-            "Distances have no sign: they flag big moves, not bad ones. An instruction tune can "
-            "move a lot and improve.",
+            "Distances have no sign: they flag big moves, not bad ones.",
+            "An instruction tune can move a lot and improve.",
             "A signal that was not measured says nothing, neither good nor bad.",
             ran,
         ),
@@ -223,11 +220,8 @@ def _settings(document: ResultDocument) -> Iterator[tuple[str, str]]:
     if probe is not None:
         template = "with" if probe.chat_template else "without"
         yield "probe set", f"{clean(probe.name)}, {clean(probe.digest)}"
-        yield (
-            "probe texts",
-            f"{plural(probe.num_samples, 'sample')}, at most {count(probe.max_tokens)} tokens "
-            f"each, {template} chat template",
-        )
+        texts = f"{plural(probe.num_samples, 'sample')}, {template} chat template"
+        yield "probe texts", f"{texts}, at most {count(probe.max_tokens)} tokens each"
     calibration = document.calibration
     status = "fitted" if calibration.calibrated else "provisional"
     yield "calibration", f"{clean(calibration.name)}, version {calibration.version}, {status}"
@@ -246,6 +240,17 @@ def _signal_row(signal: SignalEntry) -> tuple[str, ...]:
 def _tensors(key: str, nouns: str, entries: Sequence[TensorEntry]) -> Table:
     rows = tuple((clean(entry.name), _shape(entry.shape)) for entry in entries[:_MAX_TENSORS])
     return _table(key, nouns, (nouns.capitalize(), "Shape"), rows, len(entries))
+
+
+def _mismatched(entries: Sequence[MismatchEntry]) -> Table:
+    rows = tuple(
+        (clean(entry.name), _shape(entry.base_shape), _shape(entry.candidate_shape))
+        for entry in entries[:_MAX_TENSORS]
+    )
+    nouns = "tensors of another shape"
+    return _table(
+        "mismatched", nouns, (nouns.capitalize(), "Base", "Candidate"), rows, len(entries)
+    )
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -20,6 +20,8 @@ _STYLES = {
     "fail": "bold red",
 }
 _BAR_WIDTH = 24
+_MAX_NAME = 20
+_GAP = 2
 
 
 def print_report(view: ReportView, console: Console) -> None:
@@ -70,7 +72,7 @@ def _print_section(section: Section, console: Console) -> None:
     for sentence in section.sentences:
         _print(console, sentence)
     for table in section.tables:
-        console.print(_grid(table))
+        console.print(_grid(table, console.width))
     for sentence in _omissions(section):
         _print(console, sentence)
 
@@ -79,7 +81,7 @@ def _omissions(section: Section) -> list[str]:
     return [table.omission for table in section.tables if table.omission]
 
 
-def _grid(table: Table) -> Grid:
+def _grid(table: Table, width: int) -> Grid:
     grid = Grid(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -87,17 +89,26 @@ def _grid(table: Table) -> Grid:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    shown = slice(table.essential)
-    for title, numeric in zip(table.head[shown], table.is_numeric[shown], strict=True):
+    shown = table.essential
+    columns = zip(table.head, table.is_numeric, strict=True)
+    for (title, numeric), least in zip(columns, _least_widths(table, width), strict=False):
         justify: JustifyMethod = "right" if numeric else "left"
-        grid.add_column(Text(title), justify=justify, overflow="fold", min_width=_word_width(title))
+        grid.add_column(Text(title), justify=justify, overflow="fold", min_width=least)
     for row in table.rows:
-        grid.add_row(*map(Text, row[shown]))
+        grid.add_row(*map(Text, row[:shown]))
     return grid
 
 
-def _word_width(text: str) -> int:
-    return max((len(word) for word in text.split()), default=1)
+def _least_widths(table: Table, width: int) -> list[int]:
+    """Return widths at which numbers are whole, and the names before them as far as there is room.
+
+    Below its least width a column would lose its end.
+    """
+    columns = list(zip(table.head, *table.rows, strict=True))[: table.essential]
+    words = [max(len(word) for cell in cells for word in cell.split()) for cells in columns]
+    least = [word if table.is_numeric[i] else 1 for i, word in enumerate(words)]
+    room = width - sum(least[1:]) - _GAP * len(least[1:])
+    return [max(1, min(words[0], room, _MAX_NAME)), *least[1:]]
 
 
 def _print_bars(view: ReportView, console: Console) -> None:

@@ -10,72 +10,57 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from sdi_gate.errors import UsageError
+from sdi_gate.report.entries import (
+    AlignmentEntry,
+    CostEntry,
+    EnvironmentEntry,
+    FileEntry,
+    MismatchEntry,
+    ModelEntry,
+    Part,
+    StageEntry,
+    TensorEntry,
+    TokenizerEntry,
+)
 
-SCHEMA = "sdi-gate/result/v1"
+__all__ = [
+    "SCHEMA",
+    "AlignmentEntry",
+    "CalibrationEntry",
+    "ContributionEntry",
+    "CostEntry",
+    "EnvironmentEntry",
+    "EstimateEntry",
+    "FileEntry",
+    "FindingEntry",
+    "IndexEntry",
+    "LayerShareEntry",
+    "MeasurementEntry",
+    "MismatchEntry",
+    "ModelEntry",
+    "ParameterEntry",
+    "ProbeEntry",
+    "ResultDocument",
+    "SignalEntry",
+    "StageEntry",
+    "StratumEntry",
+    "TensorEntry",
+    "TierEntry",
+    "TokenizerEntry",
+    "VerdictEntry",
+    "dump",
+    "json_schema",
+    "load",
+]
+
+SCHEMA: Literal["sdi-gate/result/v1"] = "sdi-gate/result/v1"
 _MAX_BYTES = 256 * 1024 * 1024
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FileEntry(_Part):
-    """One file of a model."""
-
-    name: str
-    size_bytes: Annotated[int, Field(ge=0)]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-class ModelEntry(_Part):
-    """One of the two models."""
-
-    reference: Annotated[str, Field(description="as the user gave it")]
-    commit: Annotated[str | None, Field(description="what the revision was resolved to")]
-    digest: Annotated[str, Field(description="sha256 over the weight files' names and digests")]
-    architecture: Annotated[str, Field(description="class named by config.json")]
-    num_parameters: Annotated[int, Field(ge=0)]
-    dtypes: Annotated[tuple[str, ...], Field(description="storage types of the tensors, sorted")]
-    files: tuple[FileEntry, ...]
-
-
-class TensorEntry(_Part):
-    """One tensor that is not in both models."""
-
-    name: str
-    shape: tuple[int, ...]
-
-
-class MismatchEntry(_Part):
-    """One tensor that has another shape in the candidate."""
-
-    name: str
-    base_shape: tuple[int, ...]
-    candidate_shape: tuple[int, ...]
-
-
-class AlignmentEntry(_Part):
-    """How the tensors of both models were matched; every tensor is in exactly one list."""
-
-    coverage: Annotated[float, Field(ge=0, le=1, description="compared / all parameters")]
-    num_paired: Annotated[int, Field(ge=0)]
-    paired_parameters: Annotated[int, Field(ge=0)]
-    base_only: tuple[TensorEntry, ...]
-    candidate_only: tuple[TensorEntry, ...]
-    mismatched: tuple[MismatchEntry, ...]
-
-
-class TokenizerEntry(_Part):
-    """Whether both models read text alike."""
-
-    same: Annotated[bool | None, Field(description="null if it was not looked at")]
-    detail: str
-
-
-class TierEntry(_Part):
+class TierEntry(Part):
     """How much was looked at."""
 
     requested: Literal["weights", "probe", "full", "auto"]
@@ -83,14 +68,14 @@ class TierEntry(_Part):
     reason: Annotated[str, Field(description="why this tier ran, and none higher")]
 
 
-class StratumEntry(_Part):
+class StratumEntry(Part):
     """One stratum of the probe set."""
 
     name: str
     num_samples: Annotated[int, Field(ge=1)]
 
 
-class ProbeEntry(_Part):
+class ProbeEntry(Part):
     """The probe set that both models read."""
 
     name: str
@@ -101,7 +86,7 @@ class ProbeEntry(_Part):
     strata: tuple[StratumEntry, ...]
 
 
-class EstimateEntry(_Part):
+class EstimateEntry(Part):
     """One number, with its standard error if it is stochastic."""
 
     value: float
@@ -109,7 +94,7 @@ class EstimateEntry(_Part):
     n: Annotated[int | None, Field(ge=1)]
 
 
-class MeasurementEntry(_Part):
+class MeasurementEntry(Part):
     """One number and what it is of; null means all layers, all tensors, all strata."""
 
     metric: str
@@ -119,14 +104,14 @@ class MeasurementEntry(_Part):
     estimate: EstimateEntry
 
 
-class ParameterEntry(_Part):
+class ParameterEntry(Part):
     """One parameter that changes a signal's number."""
 
     name: str
     value: str
 
 
-class SignalEntry(_Part):
+class SignalEntry(Part):
     """One signal."""
 
     name: Literal[
@@ -145,14 +130,14 @@ class SignalEntry(_Part):
     measurements: tuple[MeasurementEntry, ...]
 
 
-class LayerShareEntry(_Part):
+class LayerShareEntry(Part):
     """What one layer group adds to an index."""
 
     layer: str
     contribution: float
 
 
-class ContributionEntry(_Part):
+class ContributionEntry(Part):
     """What one signal adds to an index: weight times phi."""
 
     signal: str
@@ -164,7 +149,7 @@ class ContributionEntry(_Part):
     by_layer: tuple[LayerShareEntry, ...]
 
 
-class IndexEntry(_Part):
+class IndexEntry(Part):
     """One index, ``sdi`` or ``sdi_plus``."""
 
     outcome: Literal["measured", "not-measured", "inconclusive"]
@@ -174,7 +159,7 @@ class IndexEntry(_Part):
     by_layer: tuple[LayerShareEntry, ...]
 
 
-class CalibrationEntry(_Part):
+class CalibrationEntry(Part):
     """What the indices' weights rest on."""
 
     name: str
@@ -183,7 +168,7 @@ class CalibrationEntry(_Part):
     note: str
 
 
-class FindingEntry(_Part):
+class FindingEntry(Part):
     """What became of one rule of the policy."""
 
     rule: str
@@ -200,7 +185,7 @@ class FindingEntry(_Part):
     stratum: str | None
 
 
-class VerdictEntry(_Part):
+class VerdictEntry(Part):
     """The judgement under a policy; ``deciding`` is an index into ``findings``."""
 
     status: Literal["pass", "warn", "inconclusive", "fail"]
@@ -219,41 +204,10 @@ class VerdictEntry(_Part):
         return self
 
 
-class EnvironmentEntry(_Part):
-    """What the numbers were computed with."""
-
-    sdi_gate: str
-    python: str
-    torch: str
-    transformers: str
-    safetensors: str
-    platform: str
-    device: str
-    num_threads: Annotated[int, Field(ge=1)]
-    compute_dtype: str
-    seed: int
-
-
-class StageEntry(_Part):
-    """What one stage cost."""
-
-    stage: str
-    seconds: Annotated[float, Field(ge=0)]
-    peak_host_bytes: Annotated[int, Field(ge=0, description="of the process, so far")]
-    peak_device_bytes: Annotated[int | None, Field(ge=0, description="null without a GPU")]
-
-
-class CostEntry(_Part):
-    """All that differs between two runs with the same inputs on the same machine."""
-
-    started_at: Annotated[str, Field(description="UTC, ISO 8601")]
-    stages: tuple[StageEntry, ...]
-
-
-class ResultDocument(_Part):
+class ResultDocument(Part):
     """Everything that a scan found, and its judgement if there was a policy."""
 
-    schema_: Annotated[Literal["sdi-gate/result/v1"], Field(alias="schema")]
+    schema_: Literal["sdi-gate/result/v1"] = Field(alias="schema")
     base: ModelEntry
     candidate: ModelEntry
     alignment: AlignmentEntry

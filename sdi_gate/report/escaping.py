@@ -8,7 +8,8 @@ from typing import NewType
 # Text that may go into a document as it is: a renderer made it, or escaped it.
 SafeText = NewType("SafeText", str)
 
-# A zero-width space, until all else is escaped; `clean` lets none in.
+# A zero-width space. GitHub looks for mentions and issues after it has resolved references, so one
+# has to stand between the sign and the name; as a character it is shorter than as a reference.
 _BREAK = "\u200b"
 # Numeric references work in text, in table cells and in HTML, and never as structure.
 _REFERENCES = {
@@ -16,12 +17,9 @@ _REFERENCES = {
     "<": "&lt;",
     ">": "&gt;",
     "|": "&#124;",
-    "`": "&#96;",
-    # GitHub looks for mentions and for issues after it has resolved references, so a zero-width
-    # space has to stand between the sign and the name.
     "@": f"@{_BREAK}",
     "#": f"\\#{_BREAK}",
-    **{char: f"\\{char}" for char in "\\*[]~$"},
+    **{char: f"\\{char}" for char in "\\`*[]~$"},
 }
 _SPECIAL = re.compile("|".join(map(re.escape, _REFERENCES)))
 # Underscores inside a word never start emphasis; elsewhere they can.
@@ -53,7 +51,7 @@ def escape_markdown(text: str) -> SafeText:
     escaped = _SPECIAL.sub(lambda match: _REFERENCES[match[0]], escaped)
     escaped = _UNDERSCORE.sub(r"\\_", escaped)
     escaped = _LINE_START.sub(_at_line_start, escaped)
-    return SafeText(escaped.replace(_BREAK, "&#8203;"))
+    return SafeText(escaped)
 
 
 def escape_mermaid(text: str) -> SafeText:

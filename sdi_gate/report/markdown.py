@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jinja2 import BaseLoader, PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from sdi_gate.report.escaping import SafeText, escape_markdown, escape_mermaid
-from sdi_gate.report.parts import Section
+from sdi_gate.report.escaping import escape_markdown, escape_mermaid
 
 if TYPE_CHECKING:
-    from sdi_gate.report.parts import Chart, ReportView, Table
+    from sdi_gate.report.parts import Chart, ReportView, Section, Table
 
 MARKER = "<!-- sdi-gate:report:v1 -->"
 # GitHub's limit for the body of a comment.
@@ -94,7 +93,7 @@ def _render(environment: SandboxedEnvironment, view: ReportView) -> str:
 def _environment(loader: BaseLoader) -> SandboxedEnvironment:
     environment = SandboxedEnvironment(
         loader=loader,
-        autoescape=False,  # noqa: S701 - HTML is not Markdown; `finalize` escapes every value
+        autoescape=False,  # HTML is not Markdown; `finalize` escapes every value
         finalize=_finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -157,9 +156,16 @@ def _labels(chart: Chart) -> dict[str, None]:
 
 
 def _shorten(view: ReportView, cut: _Cut) -> ReportView:
-    parts = {field.name: getattr(view, field.name) for field in fields(view)}
-    sections = {name: part for name, part in parts.items() if isinstance(part, Section)}
-    return replace(view, **{name: _kept(section, cut) for name, section in sections.items()})
+    return replace(
+        view,
+        findings=_kept(view.findings, cut),
+        defects=_kept(view.defects, cut),
+        layers=_kept(view.layers, cut),
+        strata=_kept(view.strata, cut),
+        alignment=_kept(view.alignment, cut),
+        provenance=_kept(view.provenance, cut),
+        cost=_kept(view.cost, cut),
+    )
 
 
 def _kept(section: Section, cut: _Cut) -> Section:

@@ -12,7 +12,8 @@ from sdi_gate.report.words import (
     index_name,
     largest,
     meaning,
-    outcome_sentence,
+    outcome_clause,
+    outcome_words,
     quantity,
     rows_by_layer,
     rows_by_stratum,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     )
 
 _RANGE = (0.0, 1.0)
+_NO_ENTRY = ("not-measured", "the result has no entry for it")
 _BEHAVIOUR_METRICS = ("kl-divergence", "nll-change", "top1-flip-rate")
 _MAX_CONTRIBUTIONS = 8
 
@@ -87,8 +89,11 @@ def behaviour_section(document: ResultDocument) -> Section:
         The section; a sentence with the reason if behaviour was not measured.
     """
     title, signal = "Behaviour", document.signal("behaviour")
-    if signal is None or signal.headline is None:
-        return Section(title=title, sentences=(f"Behaviour was {_absence(signal)}.",))
+    if signal is None:
+        return Section(title=title, sentences=(f"Behaviour {outcome_clause(*_NO_ENTRY)}.",))
+    if signal.headline is None:
+        clause = outcome_clause(signal.outcome, signal.reason)
+        return Section(title=title, sentences=(f"Behaviour {clause}.",))
     table = Table(
         key="behaviour",
         nouns="metrics",
@@ -109,7 +114,7 @@ def _index_sentence(metric: str, index: IndexEntry, document: ResultDocument) ->
     label = index_label(metric, document)
     if index.estimate is None:
         # The reason names the missing signal.
-        return f"{label} was {outcome_sentence(index.outcome, index.reason)}."
+        return f"{label} {outcome_clause(index.outcome, index.reason)}."
     value = with_error(index.estimate.value, index.estimate.stderr, _RANGE)
     what = (
         "the index over structure alone, 0 for identical models and always below 1"
@@ -125,10 +130,11 @@ def _tier_sentence(document: ResultDocument) -> tuple[str, ...]:
         return ()
     known = {"weights": 2, "probe": 3}[tier]
     num_signals = len(document.sdi.contributions) or known
-    return (
+    sentence = (
         f"The scan ran at tier {tier}: its index is the tier's own, weaker formula over "
-        f"{num_signals} of 4 signals. It does not compare with an index of another tier.",
+        f"{num_signals} of 4 signals. It does not compare with an index of another tier."
     )
+    return (sentence,)
 
 
 def _calibration_sentence(document: ResultDocument) -> str:
@@ -194,8 +200,8 @@ def _signal_row(name: str, signal: SignalEntry | None) -> tuple[str, ...]:
 
 def _absence(signal: SignalEntry | None) -> str:
     if signal is None:
-        return outcome_sentence("not-measured", "the result has no entry for it")
-    return outcome_sentence(signal.outcome, signal.reason)
+        return outcome_words(*_NO_ENTRY)
+    return outcome_words(signal.outcome, signal.reason)
 
 
 def _behaviour_row(metric: str, signal: SignalEntry) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from sdi_gate.report.parts import ABSENT, Bar, Chart, Section, Table, clean
 from sdi_gate.report.words import (
     FOUR_SIGNALS,
     index_label,
-    outcome_sentence,
+    outcome_clause,
     rows_by_layer,
     rows_by_stratum,
 )
@@ -101,11 +101,7 @@ def layers_section(document: ResultDocument) -> Section:
         The section, with the layer groups that add most first.
     """
     shares = _shares(document)
-    columns = {
-        signal.name: rows
-        for name in FOUR_SIGNALS
-        if (signal := document.signal(name)) is not None and (rows := rows_by_layer(signal))
-    }
+    columns = _signal_columns(document)
     names = dict.fromkeys((*shares, *(layer for rows in columns.values() for layer in rows)))
     ranked = sorted(names, key=lambda layer: -shares.get(layer, 0.0))
     if not ranked:
@@ -158,17 +154,25 @@ def strata_section(document: ResultDocument, *, errors: bool) -> Section:
     cells = [_column(metric, rows, names, errors=errors) for metric, rows in columns.items()]
     samples = [sizes.get(name, ABSENT) for name in names]
     labels = [clean(name, 60) for name in names]
-    rows = tuple(zip(labels, *cells, samples, strict=True))
+    lines = tuple(zip(labels, *cells, samples, strict=True))
     table = Table(
         key="strata",
         nouns="strata",
         head=("Stratum", *columns, "samples"),
-        rows=rows[:_MAX_STRATA],
-        total=len(rows),
+        rows=lines[:_MAX_STRATA],
+        total=len(lines),
         essential=1 + sum(metric in columns for metric, _, marked in _STRATUM_METRICS if marked),
         is_numeric=(False, *(True,) * (len(columns) + 1)),
     )
     return Section(title="Strata", sentences=_strata_sentences(document), tables=(table,))
+
+
+def _signal_columns(document: ResultDocument) -> dict[str, dict[str, MeasurementEntry]]:
+    return {
+        signal.name: rows
+        for name in FOUR_SIGNALS
+        if (signal := document.signal(name)) is not None and (rows := rows_by_layer(signal))
+    }
 
 
 def _strata_sentences(document: ResultDocument) -> tuple[str, ...]:
@@ -177,7 +181,7 @@ def _strata_sentences(document: ResultDocument) -> tuple[str, ...]:
         "and the two nll in nats per token."
     )
     missing = tuple(
-        f"{signal.name} was {outcome_sentence(signal.outcome, signal.reason)}."
+        f"{signal.name} {outcome_clause(signal.outcome, signal.reason)}."
         for name in ("representation-drift", "curvature-shift", "behaviour")
         if (signal := document.signal(name)) is not None and signal.headline is None
     )
@@ -212,7 +216,9 @@ def _shares(document: ResultDocument) -> dict[str, float]:
 
 
 def _bar(run: Sequence[tuple[str, float]]) -> Bar:
-    first, last = clean(run[0][0], _LABEL_LIMIT), clean(run[-1][0], _LABEL_LIMIT)
-    label = first if len(run) == 1 else f"{first} to {last}"
+    first, last = run[0][0], run[-1][0]
+    parent, _, leaf = last.rpartition(".")
+    rest = leaf if first.rpartition(".")[0] == parent else last
+    label = clean(first if len(run) == 1 else f"{first} to {rest}", _LABEL_LIMIT)
     value = sum(share for _, share in run)
     return Bar(label=label, value=value, text=f"{value:.{_CHART_DECIMALS}f}")

@@ -160,8 +160,8 @@ def where(layer: str | None, stratum: str | None) -> str:
     return ", ".join(parts) or ABSENT
 
 
-def outcome_sentence(outcome: str, reason: str | None) -> str:
-    """Say why there is no number.
+def outcome_words(outcome: str, reason: str | None) -> str:
+    """Say in a cell why there is no number.
 
     Args:
         outcome: ``not-measured`` or ``inconclusive``.
@@ -171,6 +171,20 @@ def outcome_sentence(outcome: str, reason: str | None) -> str:
         Such as ``not measured: tier weights has no probe``.
     """
     return f"{outcome.replace('-', ' ')}: {clean(reason or 'no reason was recorded', 200)}"
+
+
+def outcome_clause(outcome: str, reason: str | None) -> str:
+    """Say in a sentence why there is no number.
+
+    Args:
+        outcome: ``not-measured`` or ``inconclusive``.
+        reason: Why, if the document says so.
+
+    Returns:
+        Such as ``was not measured: tier weights has no probe``, to follow a subject.
+    """
+    verb = "was" if outcome == "not-measured" else "is"
+    return f"{verb} {outcome_words(outcome, reason).rstrip('.')}"
 
 
 def rows_by_layer(signal: SignalEntry) -> dict[str, MeasurementEntry]:

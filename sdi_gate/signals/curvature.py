@@ -118,8 +118,8 @@ def symmetric_relative_difference(base: float, candidate: float) -> float:
     """
     if base == candidate:
         return 0.0
-    scale = max(abs(base), abs(candidate))  # so that no finite number overflows
-    a, b = base / scale, candidate / scale
+    _, exponent = math.frexp(max(abs(base), abs(candidate)))
+    a, b = math.ldexp(base, -exponent), math.ldexp(candidate, -exponent)  # sums cannot overflow
     return abs(b - a) / (abs(b) + abs(a))
 
 

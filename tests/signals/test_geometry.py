@@ -150,6 +150,8 @@ def test_tiny_chunks_give_the_sums_of_one_chunk(monkeypatch, elements):
 def test_the_update_of_mixed_types_is_taken_in_float64():
     base = torch.full((4,), 256.0, dtype=torch.bfloat16)
     assert sums_of_squares(base, base.float() + 2.0**-10, CPU)[1] == 4 * 2.0**-20
+    small, large = torch.tensor([2.0**-26]), torch.ones(1)  # float32 drops the small one
+    assert sums_of_squares(small, large, CPU)[1] == (1 - 2.0**-26) ** 2
 
 
 def test_the_inputs_are_not_modified():
@@ -184,9 +186,7 @@ def test_the_totals_stand_beside_the_headline():
     norm = float((B - W).norm())
     assert result.overall("distance").value == pytest.approx(norm)
     assert result.overall("distance-per-parameter").value == pytest.approx(norm / math.sqrt(12))
-    assert result.overall("pooled-relative-distance").value == pytest.approx(
-        result.estimate.value
-    )
+    assert result.overall("pooled-relative-distance").value == pytest.approx(result.estimate.value)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf], ids=str)

@@ -13,6 +13,7 @@ from sdi_gate.signals.linalg import (
     factorise,
     gram,
     gram_of_update,
+    is_finite,
     long_side_vectors,
     singular_values,
     subspace_overlap,
@@ -105,6 +106,24 @@ def test_an_empty_tensor_has_no_chunks():
     assert list(chunks(torch.empty(0, 3), CPU)) == []
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("elements", [3, 1000])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf], ids=str)
+def test_one_number_that_is_not_finite_is_found_in_any_chunk(monkeypatch, dtype, elements, bad):
+    monkeypatch.setattr(linalg, "_CHUNK_ELEMENTS", elements)
+    W = normal(4, 3, 2, dtype=dtype)
+    assert is_finite(W)
+    for position in range(W.numel()):
+        broken = W.clone()
+        broken.view(-1)[position] = bad
+        assert not is_finite(broken)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (1, 1)], ids=str)
+def test_tensors_of_every_shape_can_be_finite(shape):
+    assert is_finite(torch.zeros(shape))
+
+
 def test_the_inputs_are_not_modified():
     W, B = normal(6, 4), normal(6, 4, seed=1)
     kept = W.clone(), B.clone()
@@ -119,6 +138,8 @@ def test_the_update_is_subtracted_in_float64_and_not_in_the_weights_own_type():
     candidate = base.float() + 2.0**-10  # bfloat16 steps by 2 here
     G = gram_of_update(pair(base, candidate))
     assert torch.equal(G, torch.full((4, 4), 4 * 2.0**-20, dtype=torch.float64))
+    small, large = torch.full((1, 1), 2.0**-26), torch.ones(1, 1)  # float32 drops the small one
+    assert float(gram_of_update(pair(small, large))) == (1 - 2.0**-26) ** 2
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

@@ -92,7 +92,9 @@ def test_cka_refuses_shapes_that_are_not_paired_samples(x, y):
 
 
 def test_independent_wide_features_score_zero_not_one():
-    values = [cka(normal(100, 4096, seed=2 * i), normal(100, 4096, seed=2 * i + 1)) for i in range(8)]
+    values = [
+        cka(normal(100, 4096, seed=2 * i), normal(100, 4096, seed=2 * i + 1)) for i in range(8)
+    ]
     centre = math.fsum(values) / 8
     stderr = math.sqrt(math.fsum((v - centre) ** 2 for v in values) / 7 / 8)
     assert abs(centre) < 4 * stderr
@@ -101,7 +103,9 @@ def test_independent_wide_features_score_zero_not_one():
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("shape", [(4, 1), (5, 3), (7, 64), (130, 9)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(4, 1), (5, 3), (7, 64), (130, 9), (130, 257), (257, 130)], ids=str
+)
 def test_equal_activations_have_a_similarity_of_exactly_one(dtype, shape):
     X = normal(*shape, dtype=dtype)
     assert cka(X, X) == 1.0
@@ -213,6 +217,15 @@ def test_a_feature_that_is_constant_in_the_base_is_shifted_only(seed, n, exponen
     torch.testing.assert_close(
         y[:, 2], torch.ones(n, dtype=torch.float64), rtol=0, atol=1e-12 * 10.0 ** max(0, exponent)
     )
+
+
+@given(seed=SEEDS, n=st.integers(4, 60), exponent=st.integers(-9, 9))
+@example(seed=0, n=49, exponent=3)
+def test_rounding_in_the_spread_of_a_constant_feature_is_not_divided_by(seed, n, exponent):
+    size = 10.0**exponent
+    X = size * normal(1, seed=seed).expand(n, 1).contiguous()
+    _, y = standardise(X, X + size)
+    torch.testing.assert_close(y, torch.full_like(X, size), rtol=1e-9, atol=0)
 
 
 def test_the_activation_distance_sees_what_cka_cannot():

@@ -333,6 +333,17 @@ def test_noise_has_no_energy_above_the_threshold_and_a_spike_has_its_own(m, rati
     assert share == pytest.approx(400 / (400 + m), abs=0.06)
 
 
+@pytest.mark.parametrize("shape", [(60, 240), (240, 60)], ids=str)
+def test_a_comparison_takes_the_threshold_of_its_own_shape(shape):
+    W, D = normal(*shape), normal(*shape, seed=1)
+    D += 25 * orthonormal(shape[0], 1, 2) @ orthonormal(shape[1], 1, 3).T
+    c = compare(W, W + D)
+    assert 0 < c.update_signal_share < 1
+    assert c.update_signal_share == pytest.approx(
+        signal_energy_share(torch.linalg.svdvals(D), 60 / 240)
+    )
+
+
 @given(st.lists(st.floats(0, 1e3), min_size=1, max_size=40), st.floats(0.01, 1))
 @example([1.0], 1.0)
 @example([0.0, 0.0], 0.5)
@@ -393,8 +404,7 @@ def test_the_name_of_the_number_has_every_parameter():
     W = normal(4, 4)
     result = spectral_divergence([item(compare(W, W, 3))], UNIFORM, 3)
     assert (
-        str(result.id)
-        == "spectral-divergence/1?depth-weights=uniform&intruder-cosine=0.6&top-k=3"
+        str(result.id) == "spectral-divergence/1?depth-weights=uniform&intruder-cosine=0.6&top-k=3"
     )
 
 

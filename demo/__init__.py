@@ -1,0 +1,1 @@
+"""Show the gate at work on models that are trained on the spot."""

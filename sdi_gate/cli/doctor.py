@@ -1,0 +1,57 @@
+"""Find out what this machine can run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+from huggingface_hub import constants, get_token
+
+from sdi_gate.gate.environment import device_name
+from sdi_gate.gate.request import Settings, TierChoice
+from sdi_gate.gate.tier import Machine, highest_tier, this_machine, workload
+from sdi_gate.models.probe import load_default
+
+_SIZES = ((500_000_000, "0.5 B"), (1_500_000_000, "1.5 B"), (7_000_000_000, "7 B"))
+
+
+def examine() -> tuple[tuple[str, str], ...]:
+    """Look at the machine, the cache and the settings; a token is only said to be there.
+
+    Returns:
+        Pairs of name and finding.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    machine = this_machine(device)
+    cache = Path(constants.HF_HUB_CACHE)
+    return (
+        ("sdi-gate", metadata.version("sdi-gate")),
+        ("python", platform.python_version()),
+        ("torch", torch.__version__),
+        ("transformers", metadata.version("transformers")),
+        ("device", device_name(device)),
+        ("CPU threads", str(len(os.sched_getaffinity(0)))),
+        ("free memory", f"{machine.memory_bytes / 1e9:.1f} GB"),
+        *((f"--tier auto, {label} model", _tier(size, machine)) for size, label in _SIZES),
+        ("Hub cache", f"{cache} ({_free(cache)} free)"),
+        ("Hub endpoint", urlsplit(constants.ENDPOINT).hostname or "not a URL"),
+        ("Hub token", "present" if get_token() else "absent"),
+        ("Hub offline", "yes" if constants.HF_HUB_OFFLINE else "no"),
+    )
+
+
+def _tier(num_parameters: int, machine: Machine) -> str:
+    probe = load_default()
+    work = workload(num_parameters, len(probe.strata), len(probe.samples), Settings())
+    tier, reason = highest_tier(TierChoice.AUTO, work, machine)
+    return f"{tier} ({reason})"
+
+
+def _free(folder: Path) -> str:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return f"{shutil.disk_usage(existing).free / 1e9:.1f} GB"

@@ -1,0 +1,159 @@
+"""The command line: a composition root, which alone reads the environment, prints and exits."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from sdi_gate.cli.options import PATH, ScanOptions, scan_options
+from sdi_gate.cli.output import fail, say
+from sdi_gate.errors import ExitCode, SdiGateError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_logger = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Arguments without the program's name; those of the process if None.
+
+    Returns:
+        The exit code; see `sdi_gate.errors`.
+    """
+    try:
+        code = cli.main(arguments, prog_name="sdi-gate", standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show(sys.stderr)
+        return ExitCode.USAGE
+    except SdiGateError as exc:
+        fail(exc)
+        return exc.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        say("interrupted: no verdict was reached")
+        return ExitCode.INTERRUPTED
+    except Exception as exc:
+        # The one place that catches everything: a gate that crashed says that it judged nothing.
+        _logger.debug("internal error", exc_info=exc)
+        say(f"internal error: {type(exc).__name__}: no verdict was reached")
+        say("hint: sdi-gate --verbose … shows where; please report it")
+        return ExitCode.BUG
+    return int(code or ExitCode.OK)
+
+
+def entry() -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(main())
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-v", "--verbose", is_flag=True, help="Log each step to standard error.")
+@click.version_option(package_name="sdi-gate")
+def cli(*, verbose: bool) -> None:
+    """Compare a language model with its fine-tune, and stop the one that moved too far.
+
+    A model is named hf:org/name, hf:org/name@revision or file:path/to/folder.
+
+    \b
+    Exit codes: 0 pass or warn, 1 bug, 2 usage, 3 policy, 4 source,
+    5 incomparable models, 6 judged 0 but not published, 10 fail,
+    11 inconclusive, 130 interrupted
+    """  # noqa: D301 - click's mark for a paragraph that is not to be wrapped
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
+        logging.getLogger("sdi_gate").setLevel(logging.DEBUG)
+
+
+@cli.command()
+@scan_options
+@click.option("--policy", required=True, type=PATH, help="The policy to judge by.")
+def check(options: ScanOptions, policy: Path) -> int:
+    """Measure a candidate and judge it by a policy."""
+    from sdi_gate.cli.scanning import run  # noqa: PLC0415 - loads torch
+    from sdi_gate.policy.loader import load_policy  # noqa: PLC0415
+
+    return run(options, load_policy(policy))
+
+
+@cli.command()
+@scan_options
+def scan(options: ScanOptions) -> int:
+    """Measure a candidate without judging it."""
+    from sdi_gate.cli.scanning import run  # noqa: PLC0415 - loads torch
+
+    return run(options, None)
+
+
+@cli.command()
+@click.argument("result", type=PATH)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("console", "markdown")),
+    default="console",
+    show_default=True,
+    help="What to print.",
+)
+def report(result: Path, form: str) -> None:
+    """Render a result.json again, without measuring; the exit code is 0 whatever it says."""
+    from sdi_gate.cli.rendering import print_document  # noqa: PLC0415
+    from sdi_gate.report.document import load  # noqa: PLC0415
+
+    try:
+        content = result.read_bytes()
+    except OSError as exc:
+        msg = f"cannot read {str(result)!r}: {exc.strerror}"
+        raise UsageError(msg, hint="give the result.json that a check or a scan wrote") from exc
+    print_document(load(content, str(result)), form)
+
+
+@cli.group()
+def policy() -> None:
+    """Look at policies."""
+
+
+@policy.command()
+@click.argument("files", nargs=-1, required=True, type=PATH)
+def validate(files: tuple[Path, ...]) -> int:
+    """Check policy files and say what they demand."""
+    from sdi_gate.policy.describe import describe  # noqa: PLC0415
+    from sdi_gate.policy.loader import load_policy  # noqa: PLC0415
+
+    code = ExitCode.OK
+    for file in files:
+        try:
+            click.echo(describe(load_policy(file)))
+        except SdiGateError as exc:
+            fail(exc)
+            code = exc.exit_code
+    return code
+
+
+@policy.command()
+def schema() -> None:
+    """Print the JSON Schema of policies."""
+    from sdi_gate.policy.schema import json_schema_text  # noqa: PLC0415
+
+    click.echo(json_schema_text(), nl=False)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(*, as_json: bool) -> None:
+    """Say what this machine can run: device, memory, tiers, cache, tokens. Shows no secrets."""
+    from sdi_gate.cli.doctor import examine  # noqa: PLC0415 - loads torch
+
+    rows = examine()
+    if as_json:
+        click.echo(json.dumps(dict(rows), indent=1))
+        return
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:<{width}}  {value}")

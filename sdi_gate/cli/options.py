@@ -1,0 +1,115 @@
+"""Declare the options that `check` and `scan` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATH = click.Path(path_type=Path)
+TIERS = ("weights", "probe", "full", "auto")
+DEVICES = ("auto", "cpu", "cuda")
+
+_DECLARATIONS = (
+    click.option("--base", required=True, metavar="REF", help="The model it was made from."),
+    click.option("--candidate", required=True, metavar="REF", help="The fine-tune."),
+    click.option(
+        "--tier",
+        type=click.Choice(TIERS),
+        default="auto",
+        show_default=True,
+        help="Highest tier to run; auto: the highest that this machine does in ten minutes.",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(DEVICES),
+        default="auto",
+        show_default=True,
+        help="Where to compute.",
+    ),
+    click.option(
+        "--out",
+        type=PATH,
+        default=Path("sdi-gate-out"),
+        show_default=True,
+        help="Folder for result.json and report.md.",
+    ),
+    click.option("--probe", type=PATH, help="Your own probe set (JSON Lines: text, stratum)."),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0, max=2**31),
+        default=0,
+        show_default=True,
+        help="Seed of every random draw.",
+    ),
+    click.option(
+        "--depth-weights",
+        default="uniform",
+        show_default=True,
+        metavar="uniform|linear|W,W,...",
+        help="How much each layer group counts in the weight signals.",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(min=1), help="CPU threads; default: all there are."
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanOptions:
+    """Hold the options of `check` and `scan` as they were given.
+
+    Attributes:
+        base: Reference of the base.
+        candidate: Reference of the candidate.
+        tier: Highest tier to run.
+        device: Where to compute.
+        out: Folder for the report.
+        probe: A user's own probe set, if any.
+        seed: Seed of every random draw.
+        depth_weights: Depth weights of the weight signals.
+        threads: CPU threads, if not all.
+    """
+
+    base: str
+    candidate: str
+    tier: str
+    device: str
+    out: Path
+    probe: Path | None
+    seed: int
+    depth_weights: str
+    threads: int | None
+
+
+def scan_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Declare the shared options on a command, which receives them as one `ScanOptions`.
+
+    Args:
+        function: The command, with ``options`` as its first parameter.
+
+    Returns:
+        The command with its options.
+    """
+    names = ScanOptions.__dataclass_fields__
+
+    def command(**given: Any) -> Any:  # noqa: ANN401 - click's own calling convention
+        own = {key: value for key, value in given.items() if key not in names}
+        shared = {key: value for key, value in given.items() if key in names}
+        return function(ScanOptions(**shared), **own)
+
+    command.__doc__ = function.__doc__
+    command.__name__ = function.__name__
+    # Options are shown in the order in which decorators are written: the last is applied first.
+    decorated: Callable[..., Any] = command
+    for declaration in reversed(_DECLARATIONS):
+        decorated = declaration(decorated)
+    decorated.__click_params__.extend(  # type: ignore[attr-defined]
+        getattr(function, "__click_params__", [])
+    )
+    return decorated

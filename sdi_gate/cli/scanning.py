@@ -1,0 +1,161 @@
+"""Run a scan from the command line: compose sources, device and report."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+# Before torch and the Hub's client are imported, which read them once: products of matrices on a
+# GPU shall not depend on the order of threads, and no request tells anyone that we are here.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from sdi_gate.cli.output import fail, progress_on_stderr
+from sdi_gate.cli.rendering import print_document
+from sdi_gate.errors import ExitCode, PublishError, UsageError
+from sdi_gate.gate.procedure import Effects, judge_scan, run_scan
+from sdi_gate.gate.request import ScanRequest, Settings, TierChoice
+from sdi_gate.integrations.hub import HubSource
+from sdi_gate.models import probe
+from sdi_gate.models.folder import FolderSource
+from sdi_gate.models.ref import ModelRef, Scheme
+from sdi_gate.report.build import build_document
+from sdi_gate.report.document import dump
+from sdi_gate.report.files import MARKDOWN, RESULT, prepare_folder, write_files
+from sdi_gate.report.markdown import render_markdown
+from sdi_gate.report.view import build_view
+from sdi_gate.signals.depth import DepthWeighting
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdi_gate.cli.options import ScanOptions
+    from sdi_gate.models.snapshot import ModelSource
+    from sdi_gate.policy.loader import LoadedPolicy
+    from sdi_gate.report.document import ResultDocument
+
+_logger = logging.getLogger(__name__)
+
+
+def run(options: ScanOptions, policy: LoadedPolicy | None) -> int:
+    """Measure, judge if there is a policy, print and write the report.
+
+    Args:
+        options: What was asked for.
+        policy: The policy; None to measure only.
+
+    Returns:
+        The exit code. A report that cannot be written turns a 0 into a 6 and hides no 10 or 11.
+    """
+    request = make_request(options)
+    prepare_folder(options.out)
+    _set_up(options, request.device)
+    with progress_on_stderr() as progress:
+        sources: dict[Scheme, ModelSource] = {Scheme.FILE: FolderSource(), Scheme.HUB: HubSource()}
+        result = run_scan(request, Effects(sources=sources, progress=progress))
+    judgement = judge_scan(result, policy) if policy is not None else None
+    document = build_document(result, judgement)
+    print_document(document, "console")
+    code = judgement.verdict.exit_code if judgement is not None else ExitCode.OK
+    return publish(document, options.out, code)
+
+
+def publish(document: ResultDocument, folder: Path, code: ExitCode) -> ExitCode:
+    """Write the report's files.
+
+    Args:
+        document: The result.
+        folder: An existing folder.
+        code: Exit code of the verdict.
+
+    Returns:
+        The same code; 6 for a 0 whose report could not be written.
+    """
+    markdown = render_markdown(build_view(document))
+    try:
+        write_files(folder, {RESULT: dump(document), MARKDOWN: markdown.encode()})
+    except PublishError as exc:
+        fail(exc)
+        return code or ExitCode.NOT_PUBLISHED
+    print(f"\nReport: {folder / MARKDOWN}\nResult: {folder / RESULT}")  # noqa: T201
+    return code
+
+
+def make_request(options: ScanOptions) -> ScanRequest:
+    """Read the options.
+
+    Args:
+        options: As they were given.
+
+    Returns:
+        The request.
+
+    Raises:
+        UsageError: If an option cannot be used.
+    """  # noqa: DOC502 - raised by the readers
+    return ScanRequest(
+        base=ModelRef.parse(options.base),
+        candidate=ModelRef.parse(options.candidate),
+        tier=TierChoice(options.tier),
+        device=choose_device(options.device),
+        probe=probe.load_file(options.probe) if options.probe else probe.load_default(),
+        settings=Settings(
+            seed=options.seed, depth_weighting=parse_depth_weights(options.depth_weights)
+        ),
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """Choose where to compute.
+
+    Args:
+        name: ``auto``, ``cpu`` or ``cuda``.
+
+    Returns:
+        The device; ``auto`` is the GPU if there is one.
+
+    Raises:
+        UsageError: If a GPU was asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        msg = "--device cuda: torch finds no CUDA GPU on this machine"
+        raise UsageError(msg, hint="sdi-gate doctor shows what it finds; --device cpu works")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def parse_depth_weights(text: str) -> DepthWeighting:
+    """Read depth weights.
+
+    Args:
+        text: ``uniform``, ``linear`` or numbers with commas between them.
+
+    Returns:
+        The weighting; whether a list fits the model is found when the model is known.
+
+    Raises:
+        UsageError: If the text is none of these.
+    """
+    if text in {"uniform", "linear"}:
+        return DepthWeighting(scheme=text)
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError as exc:
+        msg = f"--depth-weights: expected uniform, linear or numbers such as 1,2,3; got {text!r}"
+        raise UsageError(msg) from exc
+    return DepthWeighting(scheme="list", values=values)
+
+
+def _set_up(options: ScanOptions, device: torch.device) -> None:
+    torch.set_num_threads(options.threads or len(os.sched_getaffinity(0)))
+    torch.use_deterministic_algorithms(mode=device.type == "cuda", warn_only=True)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    # Model texts and names do not reach our logs, and progress is ours to show.
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    _logger.info("device %s, %d threads", device, torch.get_num_threads())

@@ -1,0 +1,241 @@
+"""Make the result document from a scan and its judgement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sdi_gate.report.document import (
+    SCHEMA,
+    AlignmentEntry,
+    CalibrationEntry,
+    ContributionEntry,
+    CostEntry,
+    EnvironmentEntry,
+    EstimateEntry,
+    FileEntry,
+    FindingEntry,
+    IndexEntry,
+    LayerShareEntry,
+    MeasurementEntry,
+    MismatchEntry,
+    ModelEntry,
+    ParameterEntry,
+    ProbeEntry,
+    ResultDocument,
+    SignalEntry,
+    StageEntry,
+    StratumEntry,
+    TensorEntry,
+    TierEntry,
+    TokenizerEntry,
+    VerdictEntry,
+)
+from sdi_gate.signals.divergence import contributions_by_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sdi_gate.gate.result import Environment, Judgement, ModelFacts, ProbeFacts, ScanResult
+    from sdi_gate.models.layers import Alignment
+    from sdi_gate.models.weights import TensorInfo
+    from sdi_gate.policy.verdict import Finding
+    from sdi_gate.signals.divergence import Contribution, Divergence
+    from sdi_gate.signals.interface import Estimate, SignalResult
+
+
+def build_document(result: ScanResult, judgement: Judgement | None) -> ResultDocument:
+    """Make the result document.
+
+    Args:
+        result: What a scan found.
+        judgement: What a policy makes of it; None for a scan without one.
+
+    Returns:
+        The document, which every renderer starts from.
+    """
+    return ResultDocument(
+        schema=SCHEMA,
+        base=_model(result.base),
+        candidate=_model(result.candidate),
+        alignment=_alignment(result.alignment),
+        tokenizer=TokenizerEntry(same=result.tokenizer.same, detail=result.tokenizer.detail),
+        tier=TierEntry(
+            requested=result.tier.requested.value,
+            ran=result.tier.ran.value,
+            reason=result.tier.reason,
+        ),
+        probe=_probe(result.probe) if result.probe is not None else None,
+        signals=tuple(_signal(signal) for signal in result.signals),
+        calibration=CalibrationEntry(
+            name=result.calibration.name,
+            version=result.calibration.version,
+            calibrated=result.calibration.is_calibrated,
+            note=result.calibration.note,
+        ),
+        sdi=_index(result.sdi),
+        sdi_plus=_index(result.sdi_plus),
+        defects=result.defects,
+        verdict=_verdict(judgement) if judgement is not None else None,
+        environment=_environment(result.environment),
+        cost=_cost(result),
+    )
+
+
+def _model(facts: ModelFacts) -> ModelEntry:
+    snapshot = facts.snapshot
+    return ModelEntry(
+        reference=str(snapshot.ref),
+        commit=snapshot.commit,
+        digest=snapshot.digest,
+        architecture=facts.architecture,
+        num_parameters=facts.num_parameters,
+        dtypes=facts.dtypes,
+        files=tuple(
+            FileEntry(name=file.name, size_bytes=file.size_bytes, sha256=file.sha256)
+            for file in snapshot.files
+        ),
+    )
+
+
+def _alignment(alignment: Alignment) -> AlignmentEntry:
+    return AlignmentEntry(
+        coverage=alignment.coverage,
+        num_paired=len(alignment.paired),
+        paired_parameters=alignment.paired_parameters,
+        base_only=_tensors(alignment.base_only),
+        candidate_only=_tensors(alignment.candidate_only),
+        mismatched=tuple(
+            MismatchEntry(name=base.name, base_shape=base.shape, candidate_shape=other.shape)
+            for base, other in alignment.mismatched
+        ),
+    )
+
+
+def _tensors(tensors: Iterable[TensorInfo]) -> tuple[TensorEntry, ...]:
+    return tuple(TensorEntry(name=info.name, shape=info.shape) for info in tensors)
+
+
+def _probe(facts: ProbeFacts) -> ProbeEntry:
+    return ProbeEntry(
+        name=facts.name,
+        digest=facts.digest,
+        num_samples=sum(count for _, count in facts.strata),
+        max_tokens=facts.max_tokens,
+        chat_template=facts.chat_template,
+        strata=tuple(StratumEntry(name=name, num_samples=n) for name, n in facts.strata),
+    )
+
+
+def _estimate(estimate: Estimate) -> EstimateEntry:
+    return EstimateEntry(value=estimate.value, stderr=estimate.stderr, n=estimate.n)
+
+
+def _signal(result: SignalResult) -> SignalEntry:
+    return SignalEntry(
+        name=result.name.value,
+        version=result.id.version,
+        parameters=tuple(
+            ParameterEntry(name=name, value=value) for name, value in result.id.parameters
+        ),
+        outcome=result.outcome.value,
+        metric=result.metric,
+        headline=_estimate(result.estimate) if result.estimate is not None else None,
+        reason=result.reason,
+        measurements=tuple(
+            MeasurementEntry(
+                metric=row.metric,
+                layer=row.layer,
+                tensor=row.tensor,
+                stratum=row.stratum,
+                estimate=_estimate(row.estimate),
+            )
+            for row in result.measurements
+        ),
+    )
+
+
+def _index(divergence: Divergence) -> IndexEntry:
+    return IndexEntry(
+        outcome=divergence.outcome.value,
+        estimate=_estimate(divergence.estimate) if divergence.estimate is not None else None,
+        reason=divergence.reason,
+        contributions=tuple(_contribution(item) for item in divergence.contributions),
+        by_layer=_shares(contributions_by_layer(divergence.contributions)),
+    )
+
+
+def _contribution(item: Contribution) -> ContributionEntry:
+    return ContributionEntry(
+        signal=item.signal.value,
+        metric=item.metric,
+        value=item.value,
+        phi=item.phi,
+        weight=item.weight,
+        contribution=item.contribution,
+        by_layer=_shares(item.by_layer),
+    )
+
+
+def _shares(rows: Iterable[tuple[str, float]]) -> tuple[LayerShareEntry, ...]:
+    return tuple(LayerShareEntry(layer=layer, contribution=value) for layer, value in rows)
+
+
+def _verdict(judgement: Judgement) -> VerdictEntry:
+    verdict, policy = judgement.verdict, judgement.policy
+    return VerdictEntry(
+        status=verdict.status.value,
+        enforced=verdict.enforced,
+        exit_code=int(verdict.exit_code),
+        policy_name=policy.policy.name,
+        policy_digest=policy.digest,
+        deciding=verdict.findings.index(verdict.deciding),
+        findings=tuple(_finding(finding) for finding in verdict.findings),
+    )
+
+
+def _finding(finding: Finding) -> FindingEntry:
+    return FindingEntry(
+        rule=finding.rule,
+        metric=finding.metric,
+        status=finding.status.value,
+        reason=finding.reason,
+        observed=finding.observed,
+        stderr=finding.stderr,
+        warn=finding.warn,
+        fail=finding.fail,
+        bound=finding.bound.value if finding.bound is not None else None,
+        margin=finding.margin,
+        layer=finding.layer,
+        stratum=finding.stratum,
+    )
+
+
+def _environment(environment: Environment) -> EnvironmentEntry:
+    versions = dict(environment.versions)
+    return EnvironmentEntry(
+        sdi_gate=versions["sdi-gate"],
+        python=versions["python"],
+        torch=versions["torch"],
+        transformers=versions["transformers"],
+        safetensors=versions["safetensors"],
+        platform=environment.platform,
+        device=environment.device,
+        num_threads=environment.num_threads,
+        compute_dtype=environment.compute_dtype,
+        seed=environment.seed,
+    )
+
+
+def _cost(result: ScanResult) -> CostEntry:
+    return CostEntry(
+        started_at=result.started_at,
+        stages=tuple(
+            StageEntry(
+                stage=cost.stage,
+                seconds=cost.seconds,
+                peak_host_bytes=cost.peak_host_bytes,
+                peak_device_bytes=cost.peak_device_bytes,
+            )
+            for cost in result.stages
+        ),
+    )

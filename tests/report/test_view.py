@@ -1,0 +1,468 @@
+import unicodedata
+
+import pytest
+import report_documents as docs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdi_gate.report.document import CalibrationEntry, IndexEntry, LayerShareEntry, StageEntry
+from sdi_gate.report.parts import ABSENT, Section, Table, clean
+from sdi_gate.report.view import build_view
+from sdi_gate.report.words import largest
+
+CASES = pytest.mark.parametrize("make", docs.CASES.values(), ids=docs.CASES.keys())
+
+
+def sections(view):
+    return [
+        getattr(view, name)
+        for name in type(view).__slots__
+        if isinstance(getattr(view, name), Section)
+    ]
+
+
+def table(section, key):
+    return next(table for table in section.tables if table.key == key)
+
+
+def rows(section, key):
+    return {line[0]: line for line in table(section, key).rows}
+
+
+def judged(*findings, **options):
+    return build_view(docs.document(verdict=docs.verdict(*findings, **options)))
+
+
+def with_index(shares):
+    whole = docs.document()
+    entries = tuple(LayerShareEntry(layer=k, contribution=v) for k, v in shares)
+    return docs.document(sdi=whole.sdi.model_copy(update={"by_layer": entries}))
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (docs.passing, "PASS: hf:org/tune against hf:org/base"),
+        (docs.failing, "FAIL: hf:org/tune against hf:org/base"),
+        (docs.inconclusive, "INCONCLUSIVE: hf:org/tune against hf:org/base"),
+        (docs.observing, "FAIL (observe mode, not enforced): hf:org/tune against hf:org/base"),
+        (docs.unjudged, "MEASURED, NOT JUDGED: hf:org/tune against hf:org/base"),
+    ],
+)
+def test_the_first_line_is_the_verdict_and_the_two_models(make, line):
+    assert build_view(make()).headline == line
+
+
+def test_the_second_line_is_the_rule_that_decided_and_by_how_much():
+    rule, consequence = build_view(docs.failing()).deciding
+    assert rule == (
+        "Decided by behaviour.nll-change: nll-change is 0.193 ± 0.021 nats per token, above the "
+        "failing limit of 0.1 by 0.0934 (4.43 standard errors). It is largest in stratum "
+        "multilingual."
+    )
+    assert consequence == "Under the policy production the gate is closed (exit code 10)."
+
+
+def test_a_pass_names_the_rule_with_the_least_room():
+    assert build_view(docs.passing()).deciding[0] == (
+        "Nothing crossed a limit; closest is sdi: sdi (provisional) is 0.229 ± 0.012, within the "
+        "warning limit of 0.45 by 0.221 (18.5 standard errors)."
+    )
+
+
+def test_a_rule_without_a_number_decides_by_its_reason():
+    assert build_view(docs.inconclusive()).deciding == (
+        "Decided by required-tier: The scan is of tier weights, and the policy requires tier full.",
+        "Under the policy production the gate is closed (exit code 11).",
+    )
+
+
+def test_observe_mode_says_that_the_gate_stays_open():
+    assert "the gate stays open" in build_view(docs.observing()).deciding[1]
+
+
+def test_a_pass_says_that_the_gate_is_open():
+    assert "the gate is open (exit code 0)" in build_view(docs.passing()).deciding[1]
+
+
+def test_without_a_policy_nothing_is_judged():
+    view = build_view(docs.unjudged())
+    assert view.status == "not-judged"
+    assert view.deciding == ("No policy was given: the numbers below were held against no limit.",)
+    assert view.findings.tables == view.finding_lines == ()
+
+
+def test_findings_come_with_the_deciding_one_first_and_then_the_worst():
+    lines = build_view(docs.failing()).finding_lines
+    assert [line.status for line in lines] == ["FAIL", "WARN", "PASS", "PASS", "PASS"]
+    assert lines[0].rule == "behaviour.nll-change"
+
+
+def test_a_value_at_its_limit_is_said_to_keep_it():
+    assert judged(docs.coverage_finding()).finding_lines[0].sentence == (
+        "coverage is 1, exactly at the failing limit, which it keeps."
+    )
+
+
+def test_a_value_below_a_lower_bound_is_below_its_limit():
+    low = docs.coverage_finding().model_copy(
+        update={"status": "fail", "observed": 0.99996, "margin": -0.00004}
+    )
+    line = judged(low).finding_lines[0]
+    assert line.sentence == ("coverage is 0.99996, below the failing limit of 1 by 4.00e-5.")
+    assert table(judged(low).findings, "findings").rows[0][2:5] == (
+        "0.99996",
+        "fails below 1",
+        "4.00e-5 over",
+    )
+
+
+def test_an_observed_value_never_rounds_to_its_limit():
+    near = docs.finding(observed=0.100004, margin=0.1 - 0.100004, stderr=None)
+    assert judged(near).finding_lines[0].sentence == (
+        "nll-change is 0.100004 nats per token, above the failing limit of 0.1 by 4.00e-6."
+    )
+
+
+def test_a_rule_whose_metric_has_another_name_shows_both():
+    cells = table(build_view(docs.failing()).findings, "findings").rows[1]
+    assert cells == (
+        "WARN",
+        "signals.curvature-shift",
+        "trace-shift 0.413 ± 0.032",
+        "warns above 0.4, fails above 0.5",
+        "0.0127 over",
+        "layers.3, stratum multilingual",
+    )
+
+
+def test_an_index_that_was_not_measured_is_still_labelled_in_its_finding():
+    missing = docs.plain_finding("limits.sdi", "inconclusive", "sdi was not measured.")
+    line = judged(missing.model_copy(update={"metric": "sdi"})).finding_lines[0]
+    assert line.sentence == "sdi (provisional): sdi was not measured."
+
+
+def test_findings_beyond_the_fortieth_are_counted():
+    view = judged(*[docs.finding()] * 45)
+    assert len(view.finding_lines) == 40
+    assert table(view.findings, "findings").omission == (
+        "5 of 45 findings not shown; result.json has all."
+    )
+
+
+@CASES
+def test_provisional_stands_wherever_an_index_value_does(make):
+    whole = make()
+    view = build_view(whole)
+    for index, sentence in zip((whole.sdi, whole.sdi_plus), view.index.sentences, strict=False):
+        assert "provisional" in sentence
+        assert (index.estimate is None) == ("measured:" in sentence or "conclusive:" in sentence)
+    for line in view.finding_lines:
+        assert not line.rule.startswith("sdi") or "provisional" in line.sentence
+    titles = [title for part in sections(view) for each in part.tables for title in each.head]
+    assert all("provisional" in title for title in titles if title.startswith("Adds to"))
+    assert "provisional" in view.worst_title
+    assert view.chart is None or ("provisional" in view.chart.title + view.chart.axis)
+
+
+def test_a_fitted_calibration_is_not_called_provisional():
+    fitted = CalibrationEntry(name="llama-2", version=3, calibrated=True, note="On 200 pairs.")
+    view = build_view(docs.document(calibration=fitted))
+    assert view.index.sentences[0].startswith("sdi is 0.416 ± 0.012")
+    assert view.index.sentences[-1] == "Calibration llama-2, version 3. On 200 pairs."
+    assert "provisional" not in str(view)
+
+
+def test_a_lower_tier_is_called_weaker_wherever_its_index_is_shown():
+    view = build_view(docs.inconclusive())
+    assert view.index.sentences[0].startswith("sdi (provisional, tier weights) is")
+    assert view.index.sentences[2].endswith(
+        "weaker formula over 2 of 4 signals. It does not compare with an index of another tier."
+    )
+
+
+def test_a_lower_tier_without_an_index_counts_the_signals_that_it_would_have():
+    view = build_view(docs.document(ran="probe", sdi=docs.no_index("broken")))
+    assert "3 of 4 signals" in view.index.sentences[2]
+
+
+def test_a_signal_that_is_in_one_index_only_says_so():
+    line = rows(build_view(docs.failing()).index, "contributions")["behaviour"]
+    assert line == ("behaviour", "0.287", "0.365", ABSENT, "not part of it", "0.500", "0.182")
+
+
+def test_every_signal_has_its_row_with_headline_metric_place_and_meaning():
+    lines = rows(build_view(docs.failing()).signals, "signals")
+    assert list(lines) == list(docs.TIERS["full"])
+    assert lines["curvature-shift"][1:4] == (
+        "0.413 ± 0.032",
+        "trace-shift",
+        "layers.3, stratum multilingual",
+    )
+    assert all("0" in line[4] for line in lines.values())
+
+
+@pytest.mark.parametrize("outcome", ["not-measured", "inconclusive"])
+def test_a_signal_that_was_not_measured_shows_its_reason_and_no_number(outcome):
+    reason = "the memory did not suffice"
+    broken = docs.unmeasured("curvature-shift", reason, outcome)
+    signals = (broken, *(docs.signal("weight-geometry", docs.layer_names(4), docs.STRATA, 1.0),))
+    view = build_view(docs.document(signals=signals))
+    line = rows(view.signals, "signals")["curvature-shift"]
+    assert line[1:4] == (f"{outcome.replace('-', ' ')}: {reason}", "trace-shift", ABSENT)
+    assert "curvature-shift" not in table(view.layers, "layers").head
+
+
+def test_a_signal_without_reason_says_that_none_was_recorded():
+    signals = (docs.unmeasured("curvature-shift", None),)
+    line = rows(build_view(docs.document(signals=signals)).signals, "signals")["curvature-shift"]
+    assert line[1] == "not measured: no reason was recorded"
+
+
+def test_signals_that_the_document_lacks_are_shown_as_not_measured():
+    view = build_view(docs.document(signals=()))
+    cells = {line[1] for line in table(view.signals, "signals").rows}
+    assert cells == {"not measured: the result has no entry for it"}
+    assert view.behaviour.sentences == (
+        "Behaviour was not measured: the result has no entry for it.",
+    )
+
+
+def test_behaviour_shows_the_worst_stratum_and_the_unit():
+    lines = rows(build_view(docs.failing()).behaviour, "behaviour")
+    assert lines["nll-change"][1:3] == ("multilingual", "0.193 ± 0.021 nats per token")
+    assert lines["top1-flip-rate"][2] == "0.152 ± 0.010"
+
+
+def test_a_behaviour_metric_without_rows_is_not_measured():
+    behaviour = docs.document().signals[-1].model_copy(update={"measurements": ()})
+    lines = rows(build_view(docs.document(signals=(behaviour,))).behaviour, "behaviour")
+    assert lines["nll-change"][1:3] == (ABSENT, "not measured")
+
+
+def test_identical_models_show_exact_zeros_no_worst_stratum_and_no_chart():
+    view = build_view(docs.document(scale=0.0))
+    assert view.chart is None
+    assert view.worst_layers == ()
+    assert "*" not in str(view.strata.tables)
+    assert {line[2] for line in table(view.behaviour, "behaviour").rows} == {
+        "0 ± 0.018 nats per token",
+        "0 ± 0.021 nats per token",
+        "0 ± 0.010",
+    }
+
+
+def test_the_chart_and_the_table_say_the_same_contributions():
+    view = build_view(docs.failing())
+    lines = rows(view.layers, "layers")
+    assert [bar.label for bar in view.chart.bars] == list(docs.layer_names(4))
+    for bar in view.chart.bars:
+        assert float(bar.text) == pytest.approx(float(lines[bar.label][1]), rel=5e-3)
+
+
+def test_the_layers_that_add_most_come_first():
+    view = build_view(docs.failing())
+    assert [bar.label for bar in view.worst_layers] == [
+        "layers.3",
+        "layers.2",
+        "layers.1",
+        "layers.0",
+        "embedding",
+    ]
+    assert next(iter(rows(view.layers, "layers"))) == "layers.3"
+
+
+def test_a_layer_without_a_value_has_a_dash_and_not_a_zero():
+    assert rows(build_view(docs.failing()).layers, "layers")["embedding"][3] == ABSENT
+
+
+def test_many_layers_are_drawn_as_sums_over_neighbours():
+    whole = docs.document(layers=docs.layer_names(119))
+    chart = build_view(whole).chart
+    assert len(chart.bars) == 24
+    assert chart.note == "Each bar is the sum over up to 5 neighbouring layer groups."
+    assert chart.bars[0].label == "embedding to layers.3"
+    assert chart.bars[1].label == "layers.4 to 8"
+    assert sum(bar.value for bar in chart.bars) == pytest.approx(whole.sdi.estimate.value)
+
+
+@pytest.mark.parametrize(
+    "shares", [[("a", -0.1), ("b", 0.2)], [("a", 1.5)], [("a", 1e-9)], []], ids=str
+)
+def test_contributions_that_no_scale_fits_are_not_drawn(shares):
+    assert build_view(with_index(shares)).chart is None
+
+
+def test_without_an_index_the_layers_have_the_signals_alone():
+    view = build_view(docs.broken())
+    assert table(view.layers, "layers").head == (
+        "Layer group",
+        "representation-drift",
+        "curvature-shift",
+    )
+
+
+def test_without_layers_there_is_a_sentence():
+    empty = IndexEntry(
+        outcome="inconclusive", estimate=None, reason=None, contributions=(), by_layer=()
+    )
+    view = build_view(docs.document(signals=(), sdi=empty))
+    assert view.layers.sentences == ("Nothing was measured by layer.",)
+    assert view.strata.sentences == ("Nothing was measured by stratum.",)
+
+
+def test_a_layer_that_adds_to_no_index_has_a_dash():
+    view = build_view(with_index([("layers.0", 0.1)]))
+    assert rows(view.layers, "layers")["layers.1"][1] == ABSENT
+
+
+def test_the_worst_stratum_of_each_metric_is_marked():
+    lines = rows(build_view(docs.failing()).strata, "strata")
+    assert lines["multilingual"] == (
+        "multilingual",
+        "0.297 *",
+        "0.413 ± 0.032 *",
+        "0.287 ± 0.018 *",
+        "0.193 ± 0.021 *",
+        "0.152 *",
+        "4.50 ± 0.041",
+        "4.69 ± 0.044",
+        "111",
+    )
+    assert not any("*" in cell for cell in lines["general"])
+
+
+def test_the_brief_strata_have_no_standard_errors():
+    assert "±" not in str(build_view(docs.failing()).strata_brief.tables)
+
+
+def test_strata_that_the_probe_does_not_list_are_shown_all_the_same():
+    lines = rows(build_view(docs.document(probe=None)).strata, "strata")
+    assert lines["code"][-1] == ABSENT
+
+
+def test_a_metric_that_one_stratum_lacks_has_a_dash_there():
+    wide = docs.probe((*docs.STRATA, "extra"))
+    assert rows(build_view(docs.document(probe=wide)).strata, "strata")["extra"][1] == ABSENT
+
+
+def test_an_absent_probe_signal_is_named_under_the_strata():
+    assert "behaviour is inconclusive: a model predicts NaN." in (
+        build_view(docs.broken()).strata.sentences
+    )
+
+
+def test_a_place_is_only_named_where_values_differ():
+    same = {name: docs.row("x", 1.0, layer=name) for name in "ab"}
+    assert largest(same) is None
+
+
+def test_coverage_that_is_not_all_is_not_shown_as_all():
+    view = build_view(docs.hostile())
+    assert "Coverage 0.99996 (1 is everything)" in view.alignment.sentences[0]
+
+
+def test_unpaired_tensors_are_listed_up_to_a_number_and_counted():
+    view = build_view(docs.large())
+    listed = table(view.alignment, "base-only")
+    assert len(listed.rows) == 20
+    assert listed.omission == (
+        "380 of 400 tensors of the base alone not shown; result.json has all."
+    )
+
+
+def test_a_table_without_rows_counts_what_it_leaves_out():
+    shortened = Table(
+        key="k", nouns="rows", head=("a",), rows=(), total=3, essential=1, is_numeric=(False,)
+    )
+    assert shortened.omission == "3 of 3 rows not shown; result.json has all."
+
+
+@pytest.mark.parametrize(
+    ("same", "text"),
+    [(True, "the same"), (False, "different"), (None, "not looked at")],
+    ids=["same", "different", "not looked at"],
+)
+def test_the_tokenizer_is_said_to_be_the_same_or_not(same, text):
+    tokenizer = docs.document().tokenizer.model_copy(update={"same": same})
+    view = build_view(docs.document(tokenizer=tokenizer))
+    assert view.alignment.sentences[1].startswith(f"Tokenizer: {text}.")
+
+
+def test_defects_are_listed_or_said_to_be_absent():
+    assert build_view(docs.passing()).defects.sentences == ("None was found.",)
+    assert len(table(build_view(docs.broken()).defects, "defects").rows) == 1
+
+
+def test_the_provenance_names_everything_that_the_numbers_depend_on():
+    provenance = build_view(docs.failing()).provenance
+    assert rows(provenance, "models")["commit"][1] == docs.failing().base.commit
+    assert set(rows(provenance, "settings")) == {
+        "policy",
+        "probe set",
+        "probe texts",
+        "calibration",
+        "seed",
+        "device",
+        "computed in",
+        "sdi-gate",
+        "python",
+        "torch",
+        "transformers",
+        "safetensors",
+        "platform",
+    }
+    assert table(provenance, "files").rows[0] == (
+        "base",
+        "model.safetensors",
+        "2.30 GiB",
+        "cd" * 32,
+    )
+
+
+def test_a_model_without_commit_has_a_dash():
+    provenance = build_view(docs.hostile()).provenance
+    assert rows(provenance, "models")["commit"][2] == ABSENT
+
+
+def test_the_cost_shows_device_memory_where_there_is_a_device():
+    stage = StageEntry(stage="probe", seconds=3.0, peak_host_bytes=1, peak_device_bytes=2**30)
+    cost = docs.cost().model_copy(update={"stages": (stage,)})
+    view = build_view(docs.document(cost=cost))
+    assert table(view.cost, "cost").rows == (("probe", "3.00 s", "1 B", "1.00 GiB"),)
+
+
+def test_the_claims_say_what_a_pass_does_not_mean():
+    claims = " ".join(build_view(docs.passing()).claims.sentences)
+    assert "predicts no benchmark score" in claims
+    assert "not that the model is safe" in claims
+    assert "flag big moves, not bad ones" in claims
+
+
+def test_a_scan_of_the_weights_alone_says_that_no_model_ran():
+    assert "Neither model was run" in build_view(docs.inconclusive()).claims.sentences[-1]
+
+
+@CASES
+def test_every_row_has_as_many_cells_as_its_table_has_columns(make):
+    for section in sections(build_view(make())):
+        for each in section.tables:
+            assert len(each.head) == len(each.is_numeric)
+            assert all(len(line) == len(each.head) for line in each.rows)
+
+
+@given(text=st.text())
+def test_cleaned_text_is_one_printable_line_of_bounded_length(text):
+    line = clean(text, 20)
+    assert 1 <= len(line) <= 20
+    assert line == line.strip()
+    assert not any(unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"} for char in line)
+    assert clean(line, 20) == line
+
+
+def test_a_long_name_keeps_both_ends():
+    assert clean("model.layers." + "x" * 100 + ".weight", 20) == "model.layers.…weight"
+
+
+def test_text_that_is_nothing_but_space_is_called_empty():
+    assert clean(" \n\t") == "(empty)"

@@ -1,0 +1,200 @@
+"""Build real two-layer transformers with tokenizers, a few thousand parameters each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, CONFIG_MAPPING, PreTrainedTokenizerFast
+
+from sdi_gate.models.causal_lm import LoadedModel, decoder_layers, load_model
+from sdi_gate.models.folder import FolderSource
+from sdi_gate.models.probe import ProbeSample, ProbeSet
+from sdi_gate.models.ref import ModelRef
+from sdi_gate.models.tokens import Batch, TokenSample, pad
+from sdi_gate.progress import NullProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sdi_gate.models.snapshot import ModelSnapshot
+
+CPU = torch.device("cpu")
+FAMILIES = ("llama", "mistral", "phi", "phi3", "gemma", "gemma2", "qwen2", "qwen3", "gpt2")
+WEIGHTS = "model.safetensors"
+VOCABULARY = 300
+SPECIAL = ("<pad>", "<s>", "</s>")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<s>' + message['role'] + ': ' + message['content'] }}"
+    "{% endfor %}{{ '</s>' }}"
+)
+
+_WORDS = (
+    "the ferry came in late and only four people walked off with a green bag of apples while"
+    " rain fell on bread stone river night seven birds count water light house"
+).split()
+
+
+def config_of(family: str, **changes):
+    """Return a configuration of two narrow layers."""
+    plain = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 64,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        "tie_word_embeddings": False,
+    }
+    if family == "phi":
+        plain["num_key_value_heads"] = 2
+    if family in {"gemma", "gemma2", "qwen3"}:
+        plain["head_dim"] = 8
+    if family == "gpt2":
+        plain = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 2}
+        plain |= {"n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
+    if family == "mixtral":
+        plain |= {"num_local_experts": 4, "num_experts_per_tok": 2}
+    return CONFIG_MAPPING[family](**(plain | changes))
+
+
+def model_of(family: str, *, seed: int = 0, **changes):
+    """Build a model whose initial weights are large enough to make it care about its input."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(
+            config_of(family, **changes), attn_implementation="eager"
+        )
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim > 1:
+                    parameter.normal_(std=parameter.shape[-1] ** -0.5)
+    return model.eval()
+
+
+def build_base(
+    folder: Path, *, family: str = "llama", seed: int = 0, template: str | None = None, **changes
+) -> Path:
+    """Save a model and its tokenizer."""
+    model_of(family, seed=seed, **changes).save_pretrained(folder)
+    build_tokenizer(template=template).save_pretrained(folder)
+    return folder
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
+    """Change the tensors of a saved model in place."""
+    tensors = load_file(folder / WEIGHTS)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    change(tensors)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    return folder
+
+
+def add_noise(relative: float, seed: int = 1):
+    """Return a change that moves every matrix by a share of its norm."""
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for name, tensor in tensors.items():
+            noise = torch.randn(tensor.shape, generator=generator)
+            scale = relative * tensor.norm() / noise.norm() if tensor.norm() > 0 else 0.0
+            tensors[name] = tensor + scale * noise
+
+    return change
+
+
+def perturb(folder_in: Path, folder_out: Path, how: Callable[..., object] = lambda _tensors: None):
+    """Save a changed copy of a model."""
+    shutil.copytree(folder_in, folder_out)
+    return rewrite(folder_out, how)
+
+
+@cache
+def _byte_level(vocabulary: int, texts: tuple[str, ...]) -> str:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer.to_str()
+
+
+def build_tokenizer(
+    *, template: str | None = None, vocabulary: int = VOCABULARY, texts: tuple[str, ...] = ()
+) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE on a few sentences."""
+    learned = texts or tuple(text_of(seed) for seed in range(4))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(_byte_level(vocabulary, learned)),
+        pad_token=SPECIAL[0],
+        bos_token=SPECIAL[1],
+        eos_token=SPECIAL[2],
+    )
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def text_of(seed: int, num_words: int = 12) -> str:
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(0, len(_WORDS), (num_words,), generator=generator)
+    return " ".join(_WORDS[i] for i in chosen)
+
+
+def tiny_probe(samples: int = 5) -> ProbeSet:
+    """Return two strata, one of which has prompts; texts of unequal length."""
+    general = [
+        ProbeSample(stratum="general", text=text_of(i, 6 + 2 * i)) for i in range(samples)
+    ]
+    instruction = [
+        ProbeSample(stratum="instruction", prompt=text_of(100 + i, 4), text=text_of(200 + i, 8))
+        for i in range(samples)
+    ]
+    return ProbeSet(name="tiny", samples=(*general, *instruction))
+
+
+def snapshot(folder: Path) -> ModelSnapshot:
+    return FolderSource().fetch(ModelRef.parse(f"file:{folder}"), NullProgress())
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
+    return load_model(snapshot(folder), CPU, dtype)
+
+
+def loaded_of(model) -> LoadedModel:
+    """Wrap a model that was never saved."""
+    return LoadedModel(model=model, layers=decoder_layers(model))
+
+
+def batch_of(*lengths: int, vocabulary: int = VOCABULARY, seed: int = 0) -> Batch:
+    """Return a padded batch of random tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    samples = [
+        TokenSample(
+            stratum="general",
+            ids=tuple(torch.randint(3, vocabulary, (n,), generator=generator).tolist()),
+        )
+        for n in lengths
+    ]
+    return pad(samples, range(len(samples)), CPU)
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    """Change keys of a JSON file; None removes one."""
+    plain = json.loads(path.read_text(encoding="utf-8")) | changes
+    kept = {key: value for key, value in plain.items() if value is not None}
+    path.write_text(json.dumps(kept), encoding="utf-8")
