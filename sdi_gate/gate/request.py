@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sdi_gate.signals.depth import DepthWeighting
-from sdi_gate.signals.spectral import TOP_K
+from sdi_gate.signals.matrices import TOP_K
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,8 @@ from sdi_gate.models.layers import depth_of
 from sdi_gate.signals.geometry import TensorMoments, sums_of_squares, weight_geometry
 from sdi_gate.signals.interface import SignalResult, inconclusive
 from sdi_gate.signals.linalg import MatrixPair, is_finite
-from sdi_gate.signals.spectral import TensorComparison, compare_matrices, spectral_divergence
+from sdi_gate.signals.matrices import compare_matrices
+from sdi_gate.signals.spectral import TensorComparison, spectral_divergence
 
 if TYPE_CHECKING:
     import torch

@@ -76,7 +76,10 @@ class PooledActivations:
             Logits, shape ``[b, t, v]``.
         """
         self._batch = batch
-        return logits(self._loaded, batch)
+        try:
+            return logits(self._loaded, batch)
+        finally:
+            self._batch = None  # other passes through this model are not of the probe
 
     def _hook(self, index: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
         def collect(_module: nn.Module, _args: object, output: Tensor | tuple[Tensor, ...]) -> None:

@@ -110,8 +110,12 @@ class Finding:
         """Return the margin as a fraction of the deciding limit.
 
         It is infinite, with the margin's sign, where the limit is 0, and positive infinity where
-        there is no margin, so that a finding without a number never outranks one with a number.
+        there is no margin, so that a finding without a number never outranks one with a number,
+        and where the observed value is the best there can be: full coverage keeps any limit, and
+        has no room only because there is nothing above it.
         """
+        if self.bound is Bound.LOWER and self.observed == 1.0:
+            return math.inf
         if self.margin is None or self.limit is None:
             return math.inf
         if self.limit == 0.0 and self.margin != 0.0:

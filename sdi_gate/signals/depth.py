@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdi_gate.errors import UsageError
@@ -20,10 +20,50 @@ class DepthWeighting:
     Attributes:
         scheme: ``uniform``, ``linear`` (the i-th of L groups from the input counts i) or ``list``.
         values: The weights, for ``list``; one per layer group, from input to output.
+        layers: The model's layer groups, from input to output, once they are known: a signal that
+            has no number for some of them still gives the others the weights that are theirs.
     """
 
     scheme: str = "uniform"
     values: tuple[float, ...] = ()
+    layers: tuple[str, ...] = ()
+
+    def for_layers(self, layers: Sequence[str]) -> DepthWeighting:
+        """Return the weighting of a model whose layer groups are known.
+
+        Args:
+            layers: All layer groups, from input to output.
+
+        Returns:
+            The weighting, which now goes by the groups' names.
+
+        Raises:
+            UsageError: If it does not fit the model.
+        """  # noqa: DOC502 - raised by weights()
+        self.weights(len(layers))
+        return replace(self, layers=tuple(layers))
+
+    def of(self, layers: Sequence[str]) -> tuple[float, ...]:
+        """Return the weights of some layer groups, summing to 1.
+
+        Args:
+            layers: Layer groups of the model, in its order.
+
+        Returns:
+            One weight for each.
+
+        Raises:
+            UsageError: If the weighting does not fit, or gives all its weight to other groups.
+        """
+        if not self.layers:
+            return self.weights(len(layers))
+        by_name = dict(zip(self.layers, self.weights(len(self.layers)), strict=True))
+        raw = [by_name[layer] for layer in layers]
+        total = math.fsum(raw)
+        if not total > 0.0:
+            msg = f"depth weights: all of {len(layers)} layer groups that were measured weigh 0"
+            raise UsageError(msg, hint="give weight to groups that hold matrices, not norms only")
+        return tuple(weight / total for weight in raw)
 
     def weights(self, num_layers: int) -> tuple[float, ...]:
         """Return one weight per layer group, summing to 1.
@@ -69,9 +109,27 @@ def mean_over_depth(by_layer: Mapping[str, float], weighting: DepthWeighting) ->
 
     Raises:
         UsageError: If the weighting does not fit the number of groups.
-    """  # noqa: DOC502 - raised by weights()
-    weights = weighting.weights(len(by_layer))
+    """  # noqa: DOC502 - raised by of()
+    weights = weighting.of([*by_layer])
     return math.fsum(w * value for w, value in zip(weights, by_layer.values(), strict=True))
+
+
+def layer_weights(
+    layers: Sequence[str], weighting: DepthWeighting
+) -> tuple[tuple[str, float], ...]:
+    """Return the weight of each layer group, so that a headline can be divided among them.
+
+    Args:
+        layers: Layer groups that were measured, in model order.
+        weighting: How much each counts.
+
+    Returns:
+        Pairs of layer group and weight.
+
+    Raises:
+        UsageError: If the weighting does not fit.
+    """  # noqa: DOC502 - raised by of()
+    return tuple(zip(layers, weighting.of(layers), strict=True))
 
 
 def layer_rows(metric: str, by_layer: Mapping[str, float]) -> tuple[Measurement, ...]:

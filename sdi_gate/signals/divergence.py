@@ -69,7 +69,8 @@ class Contribution:
         weight: The signal's weight.
         contribution: ``weight * phi``; the contributions sum to the index.
         by_layer: The contribution divided among the layer groups in proportion to the headline's
-            rows by layer; sums to ``contribution``, or empty if the signal has no such rows.
+            rows by layer, each times its layer weight if the signal has such; sums to
+            ``contribution``, or empty if the signal has no such rows.
     """
 
     signal: SignalName
@@ -173,7 +174,10 @@ def _contribution(term: Term, result: SignalResult) -> Contribution:
     mapped = phi(result.estimate.value, term.scale)
     amount = term.weight * mapped
     rows = result.by_layer(result.metric)
-    total = math.fsum(row.estimate.value for row in rows)
+    weights = dict(result.layer_weights)
+    layers = [(row.layer or "", row.estimate.value) for row in rows]
+    parts = [(layer, value * weights.get(layer, 1.0)) for layer, value in layers]
+    total = math.fsum(part for _, part in parts)
     return Contribution(
         signal=term.signal,
         metric=result.metric,
@@ -182,8 +186,7 @@ def _contribution(term: Term, result: SignalResult) -> Contribution:
         weight=term.weight,
         contribution=amount,
         by_layer=tuple(
-            (row.layer or "", amount * row.estimate.value / total if total > 0.0 else 0.0)
-            for row in rows
+            (layer, amount * part / total if total > 0.0 else 0.0) for layer, part in parts
         ),
     )
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdi_gate.signals.depth import DepthWeighting, layer_rows, mean_over_depth
+from sdi_gate.signals.depth import DepthWeighting, layer_rows, layer_weights, mean_over_depth
 from sdi_gate.signals.interface import (
     Estimate,
     Measurement,
@@ -124,6 +124,7 @@ def weight_geometry(moments: Sequence[TensorMoments], weighting: DepthWeighting)
             *layer_rows(METRIC, by_layer),
             *_tensor_rows(moments),
         ),
+        layer_weights=layer_weights([*by_layer], weighting),
     )
 
 

@@ -111,6 +111,7 @@ class SignalResult:
         measurements: Everything measured on the way. Rows whose metric is the headline's, with
             a layer and neither tensor nor stratum, are the headline by layer; with a stratum and
             neither layer nor tensor, the headline by stratum.
+        layer_weights: How much each layer group counts in the headline, where not all count alike.
     """
 
     id: SignalId
@@ -119,6 +120,7 @@ class SignalResult:
     estimate: Estimate | None = None
     reason: str | None = None
     measurements: tuple[Measurement, ...] = ()
+    layer_weights: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a result that breaks the law.

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 METRIC = "cka-angle"
 VERSION = 1
 MIN_SAMPLES = 4
+STD_FLOOR = 0.01
 
 
 class ShapeError(ValueError):
@@ -151,13 +152,16 @@ def standardise(X: Tensor, Y: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         Both in float64, shifted by the base's mean and divided by the base's standard deviation
-        per feature; a feature that is constant in the base up to rounding is shifted only. One
-        that hardly varies in the base counts as much as any other, however small its changes.
+        per feature, which is taken as at least a hundredth of the median feature's: a feature
+        that hardly varies in the base must not drown the others with its rounding. If no feature
+        varies in the base, both are shifted only.
     """
     X, Y = X.double(), Y.double()
     mean_, std = X.mean(0), X.std(0)
     rounding = X.shape[0] * torch.finfo(torch.float64).eps * X.abs().amax(0)
-    scale = torch.where(std > rounding, std, torch.ones_like(std))
+    varying = std[std > rounding]
+    floor = STD_FLOOR * float(varying.median()) if len(varying) else 1.0
+    scale = torch.where(std > rounding, std, 0.0).clamp(min=floor)
     return (X - mean_) / scale, (Y - mean_) / scale
 
 
@@ -206,7 +210,9 @@ def representation_drift(
         are ours.
     """
     signal_id = SignalId(
-        name=SignalName.REPRESENTATION_DRIFT, version=VERSION, parameters=tuple(parameters)
+        name=SignalName.REPRESENTATION_DRIFT,
+        version=VERSION,
+        parameters=(*parameters, ("std-floor", str(STD_FLOOR))),
     )
     problem = _problem(pairs, strata)
     if problem:

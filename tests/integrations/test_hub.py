@@ -851,11 +851,9 @@ def test_the_environment_alone_is_honoured(hub, model, tmp_path):
     assert hub.requests == []
 
 
-def test_a_single_file_model_needs_no_index(hub, fetch, tmp_path):
+def test_a_single_file_model_needs_no_index_and_no_other_weights(hub, fetch, tmp_path):
     folder = write_checkpoint(tmp_path / "single")
     write_weights(folder / "extra.safetensors", seed=3)
     hub.commit(NAME, folder)
-    assert [file.name for file in fetch().weight_files] == [
-        "extra.safetensors",
-        "model.safetensors",
-    ]
+    assert [file.name for file in fetch().weight_files] == ["model.safetensors"]
+    assert not any("extra" in path for path in hub.paths())

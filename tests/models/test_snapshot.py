@@ -15,6 +15,7 @@ from sdi_gate.models.snapshot import (
     SnapshotFile,
     is_pickle,
     is_wanted,
+    select_wanted,
     sha256_of,
 )
 
@@ -68,6 +69,31 @@ def test_config_tokenizer_and_safetensors_are_wanted(name):
 )
 def test_code_pickles_pictures_and_subfolders_are_not_wanted(name):
     assert not is_wanted(name)
+
+
+OWN = ["model.safetensors", "model-00001-of-00002.safetensors"]
+FOREIGN = ["consolidated.safetensors", "model_fp8.safetensors", "extra.safetensors"]
+INDICES = ["model.safetensors.index.json", "consolidated.safetensors.index.json"]
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_beside_weights_for_transformers_no_others_are_fetched(own):
+    names = [*FOREIGN, "config.json", own, "README.md"]
+    assert select_wanted(names) == ("config.json", own)
+
+
+def test_where_there_are_no_weights_for_transformers_all_are_fetched():
+    names = [*FOREIGN, "config.json", "modeling_x.py"]
+    assert select_wanted(names) == (*FOREIGN, "config.json")
+
+
+@given(st.lists(st.sampled_from([*OWN, *FOREIGN, *INDICES, "config.json", "x.bin"]), unique=True))
+def test_selecting_drops_nothing_but_unwanted_files_and_foreign_weights(names):
+    selected = select_wanted(names)
+    assert list(selected) == [name for name in names if name in selected]
+    dropped = {name for name in names if is_wanted(name)} - set(selected)
+    assert dropped == (set(FOREIGN) & set(names) if set(OWN) & set(names) else set())
+    assert select_wanted(selected) == selected
 
 
 @pytest.mark.parametrize("ending", ["bin", "pt", "pth", "ckpt", "pkl", "pickle", "msgpack", "h5"])

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdi_gate.errors import UsageError
-from sdi_gate.signals.depth import DepthWeighting, layer_rows, mean_by_layer, mean_over_depth
+from sdi_gate.signals.depth import (
+    DepthWeighting,
+    layer_rows,
+    layer_weights,
+    mean_by_layer,
+    mean_over_depth,
+)
 from sdi_gate.signals.interface import Estimate
 from sdi_gate.signals.strata import (
     grid_rows,
@@ -127,3 +133,31 @@ def test_rows_by_stratum_keep_the_standard_error():
     estimate = Estimate(value=1.0, stderr=0.5, n=3)
     (row,) = stratum_rows("m", {"code": estimate})
     assert (row.stratum, row.layer, row.estimate) == ("code", None, estimate)
+
+
+def test_listed_weights_go_by_the_layers_names_once_the_model_is_known():
+    weighting = DepthWeighting(scheme="list", values=(1.0, 2.0, 5.0)).for_layers("abc")
+    assert weighting.of(["a", "b", "c"]) == pytest.approx((1 / 8, 2 / 8, 5 / 8))
+    assert weighting.of(["a", "c"]) == pytest.approx((1 / 6, 5 / 6))
+    assert str(weighting) == "list:1.0:2.0:5.0"
+
+
+def test_linear_weights_keep_a_layers_depth_when_another_layer_is_missing():
+    weighting = DepthWeighting(scheme="linear").for_layers("abc")
+    assert weighting.of(["b", "c"]) == pytest.approx((2 / 5, 3 / 5))
+
+
+def test_a_weighting_that_does_not_fit_the_model_is_refused_before_anything_is_measured():
+    with pytest.raises(UsageError, match="expected 3 weights"):
+        DepthWeighting(scheme="list", values=(1.0,)).for_layers("abc")
+
+
+def test_a_weighting_that_leaves_nothing_to_the_measured_layers_is_refused():
+    weighting = DepthWeighting(scheme="list", values=(0.0, 1.0)).for_layers("ab")
+    with pytest.raises(UsageError, match="weigh 0"):
+        weighting.of(["a"])
+
+
+def test_the_layer_weights_name_each_layer():
+    weights = layer_weights(["a", "b"], DepthWeighting(scheme="linear"))
+    assert weights == (("a", pytest.approx(1 / 3)), ("b", pytest.approx(2 / 3)))

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -117,6 +118,14 @@ def test_layers_share_a_contribution_in_proportion_and_keep_their_order():
     assert dict(contributions_by_layer(result.contributions)) == pytest.approx(
         {"layers.0": 0.05, "layers.1": 0.075, "layers.2": 0.075}
     )
+
+
+def test_a_layer_that_does_not_count_in_the_headline_has_no_share_of_the_index():
+    first, *others = results((0.1, 0.2, 0.3, 0.4), layers=((0.1, 0.3),) * 4).values()
+    weighted = replace(first, layer_weights=(("layers.0", 1.0), ("layers.1", 0.0)))
+    found = combine(FORMULA, {result.name: result for result in (weighted, *others)})
+    item = next(item for item in found.contributions if item.signal is first.name)
+    assert item.by_layer == (("layers.0", item.contribution), ("layers.1", 0.0))
 
 
 def test_a_contribution_says_what_it_was_made_of():

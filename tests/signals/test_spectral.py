@@ -10,17 +10,15 @@ from sdi_gate.signals import linalg
 from sdi_gate.signals.depth import DepthWeighting
 from sdi_gate.signals.interface import Outcome
 from sdi_gate.signals.linalg import MatrixPair, factorise, gram, singular_values
-from sdi_gate.signals.spectral import (
-    METRIC,
-    TensorComparison,
+from sdi_gate.signals.matrices import (
     compare_matrices,
     count_intruder_dimensions,
     effective_rank,
     signal_energy_share,
-    spectral_divergence,
     spectrum_distance,
     stable_rank,
 )
+from sdi_gate.signals.spectral import METRIC, TensorComparison, spectral_divergence
 
 UNIFORM = DepthWeighting()
 SEEDS = st.integers(0, 2**32)
