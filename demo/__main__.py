@@ -9,10 +9,15 @@ import sys
 from pathlib import Path
 
 import click
+
+# Before torch is imported: see sdi_gate/cli/scanning.py.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 from transformers.utils import logging as transformers_logging
 
 from demo.train import BASE, CARELESS, GENTLE, new_model, save, train, train_tokenizer
+from sdi_gate.cli.options import cpu_count
 from sdi_gate.errors import ExitCode
 
 _POLICY = Path("policies/default.yml")
@@ -22,7 +27,7 @@ _POLICY = Path("policies/default.yml")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo-out"))
 def demo(out: Path) -> None:
     """Show one candidate passing and one blocked."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(cpu_count())
     transformers_logging.disable_progress_bar()
     tokenizer = train_tokenizer()
     click.echo("Training a small base on the project's own texts")
@@ -56,7 +61,7 @@ def _check(name: str, out: Path) -> int:
 def _conclude(codes: dict[str, int], out: Path) -> None:
     click.echo("")
     for name, code in codes.items():
-        says = {ExitCode.OK: "let through", ExitCode.FAIL: "blocked"}.get(ExitCode(code), "neither")
+        says = {ExitCode.OK: "let through", ExitCode.FAIL: "blocked"}.get(code, "neither")
         click.echo(
             f"The {name} fine-tune was {says} (exit code {code}): {out / name / 'report.md'}"
         )

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, CONFIG_MAPPING, PreTrainedTokenizerFast
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from sdi_gate.gate.procedure import Effects, run_scan
+from sdi_gate.gate.request import ScanRequest, Settings, TierChoice
 from sdi_gate.models.causal_lm import LoadedModel, decoder_layers, load_model
 from sdi_gate.models.folder import FolderSource
 from sdi_gate.models.probe import ProbeSample, ProbeSet
-from sdi_gate.models.ref import ModelRef
+from sdi_gate.models.ref import ModelRef, Scheme
 from sdi_gate.models.tokens import Batch, TokenSample, pad
 from sdi_gate.progress import NullProgress
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sdi_gate.gate.result import ScanResult
     from sdi_gate.models.snapshot import ModelSnapshot
 
 CPU = torch.device("cpu")
@@ -35,10 +38,11 @@ CHAT_TEMPLATE = (
     "{% endfor %}{{ '</s>' }}"
 )
 
-_WORDS = (
-    "the ferry came in late and only four people walked off with a green bag of apples while"
-    " rain fell on bread stone river night seven birds count water light house"
-).split()
+_TEXT = """
+    the ferry came in late and only four people walked off with a green bag of apples while rain
+    fell on bread stone river night seven birds count water light house
+"""
+_WORDS = _TEXT.split()
 
 
 def config_of(family: str, **changes):
@@ -60,6 +64,8 @@ def config_of(family: str, **changes):
         plain["num_key_value_heads"] = 2
     if family in {"gemma", "gemma2", "qwen3"}:
         plain["head_dim"] = 8
+    if family in {"gemma", "gemma2"}:
+        plain["tie_word_embeddings"] = True
     if family == "gpt2":
         plain = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 2}
         plain |= {"n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
@@ -157,9 +163,7 @@ def text_of(seed: int, num_words: int = 12) -> str:
 
 def tiny_probe(samples: int = 5) -> ProbeSet:
     """Return two strata, one of which has prompts; texts of unequal length."""
-    general = [
-        ProbeSample(stratum="general", text=text_of(i, 6 + 2 * i)) for i in range(samples)
-    ]
+    general = [ProbeSample(stratum="general", text=text_of(i, 6 + 2 * i)) for i in range(samples)]
     instruction = [
         ProbeSample(stratum="instruction", prompt=text_of(100 + i, 4), text=text_of(200 + i, 8))
         for i in range(samples)
@@ -198,3 +202,35 @@ def edit_json(path: Path, **changes: object) -> None:
     plain = json.loads(path.read_text(encoding="utf-8")) | changes
     kept = {key: value for key, value in plain.items() if value is not None}
     path.write_text(json.dumps(kept), encoding="utf-8")
+
+
+def request_of(
+    base: Path,
+    candidate: Path,
+    tier: str = "full",
+    *,
+    probe: ProbeSet | None = None,
+    **changes,
+) -> ScanRequest:
+    """Ask for a scan of two folders, as small as a scan can be."""
+    small = {
+        "max_tokens": 16,
+        "batch_size": 4,
+        "curvature_draws": 2,
+        "curvature_samples": 2,
+        "curvature_tokens": 8,
+    }
+    return ScanRequest(
+        base=ModelRef.parse(f"file:{base}"),
+        candidate=ModelRef.parse(f"file:{candidate}"),
+        tier=TierChoice(tier),
+        device=CPU,
+        probe=probe or tiny_probe(),
+        settings=Settings(**(small | changes)),
+    )
+
+
+def scan(base: Path, candidate: Path, tier: str = "full", **changes) -> ScanResult:
+    """Scan two folders."""
+    effects = Effects(sources={Scheme.FILE: FolderSource()}, progress=NullProgress())
+    return run_scan(request_of(base, candidate, tier, **changes), effects)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from importlib import metadata
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import torch
 from huggingface_hub import constants, get_token
 
+from sdi_gate.cli.options import cpu_count
 from sdi_gate.gate.environment import device_name
 from sdi_gate.gate.request import Settings, TierChoice
 from sdi_gate.gate.tier import Machine, highest_tier, this_machine, workload
@@ -35,12 +35,12 @@ def examine() -> tuple[tuple[str, str], ...]:
         ("torch", torch.__version__),
         ("transformers", metadata.version("transformers")),
         ("device", device_name(device)),
-        ("CPU threads", str(len(os.sched_getaffinity(0)))),
+        ("CPU threads", str(cpu_count())),
         ("free memory", f"{machine.memory_bytes / 1e9:.1f} GB"),
         *((f"--tier auto, {label} model", _tier(size, machine)) for size, label in _SIZES),
         ("Hub cache", f"{cache} ({_free(cache)} free)"),
-        ("Hub endpoint", urlsplit(constants.ENDPOINT).hostname or "not a URL"),
-        ("Hub token", "present" if get_token() else "absent"),
+        ("Hub endpoint", _host(constants.ENDPOINT)),
+        ("Hub token", _token()),
         ("Hub offline", "yes" if constants.HF_HUB_OFFLINE else "no"),
     )
 
@@ -50,6 +50,20 @@ def _tier(num_parameters: int, machine: Machine) -> str:
     work = workload(num_parameters, len(probe.strata), len(probe.samples), Settings())
     tier, reason = highest_tier(TierChoice.AUTO, work, machine)
     return f"{tier} ({reason})"
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "not a URL"
+    except ValueError:
+        return "not a URL"
+
+
+def _token() -> str:
+    try:
+        return "present" if get_token() else "absent"
+    except (OSError, ValueError):
+        return "in a file that cannot be read"
 
 
 def _free(folder: Path) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sdi_gate.cli.options import PATH, ScanOptions, scan_options
-from sdi_gate.cli.output import fail, say
+from sdi_gate.cli.output import VisibleFormatter, fail, printable, put, say
 from sdi_gate.errors import ExitCode, SdiGateError, UsageError
 
 if TYPE_CHECKING:
@@ -36,16 +36,27 @@ def main(arguments: list[str] | None = None) -> int:
     except SdiGateError as exc:
         fail(exc)
         return exc.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        say("interrupted: no verdict was reached")
-        return ExitCode.INTERRUPTED
-    except Exception as exc:
-        # The one place that catches everything: a gate that crashed says that it judged nothing.
-        _logger.debug("internal error", exc_info=exc)
-        say(f"internal error: {type(exc).__name__}: no verdict was reached")
-        say("hint: sdi-gate --verbose … shows where; please report it")
-        return ExitCode.BUG
+    except KeyboardInterrupt:
+        return _interrupted()
+    except click.Abort as exc:
+        # click makes one of these from an interrupt, and from an end of file that nobody expected.
+        return _crashed(exc.__cause__) if isinstance(exc.__cause__, EOFError) else _interrupted()
+    except Exception as exc:  # noqa: BLE001 - the one place that catches everything
+        return _crashed(exc)
     return int(code or ExitCode.OK)
+
+
+def _interrupted() -> int:
+    say("interrupted: no verdict was reached")
+    return ExitCode.INTERRUPTED
+
+
+def _crashed(exc: Exception) -> int:
+    # A gate that crashed says that it judged nothing.
+    _logger.debug("internal error", exc_info=exc)
+    say(f"internal error: {type(exc).__name__}: no verdict was reached")
+    say("hint: sdi-gate --verbose … shows where; please report it")
+    return ExitCode.BUG
 
 
 def entry() -> None:
@@ -67,8 +78,12 @@ def cli(*, verbose: bool) -> None:
     11 inconclusive, 130 interrupted
     """  # noqa: D301 - click's mark for a paragraph that is not to be wrapped
     if verbose:
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
-        logging.getLogger("sdi_gate").setLevel(logging.DEBUG)
+        # Ours alone: the clients below log URLs whole, with the signatures in them.
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(VisibleFormatter("%(name)s: %(message)s"))
+        logger = logging.getLogger("sdi_gate")
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.DEBUG)
 
 
 @cli.command()
@@ -103,7 +118,7 @@ def scan(options: ScanOptions) -> int:
 )
 def report(result: Path, form: str) -> None:
     """Render a result.json again, without measuring; the exit code is 0 whatever it says."""
-    from sdi_gate.cli.rendering import print_document  # noqa: PLC0415
+    from sdi_gate.cli.rendering import render_document  # noqa: PLC0415
     from sdi_gate.report.document import load  # noqa: PLC0415
 
     try:
@@ -111,7 +126,7 @@ def report(result: Path, form: str) -> None:
     except OSError as exc:
         msg = f"cannot read {str(result)!r}: {exc.strerror}"
         raise UsageError(msg, hint="give the result.json that a check or a scan wrote") from exc
-    print_document(load(content, str(result)), form)
+    put(render_document(load(content, str(result)), form))
 
 
 @cli.group()
@@ -129,7 +144,7 @@ def validate(files: tuple[Path, ...]) -> int:
     code = ExitCode.OK
     for file in files:
         try:
-            click.echo(describe(load_policy(file)))
+            put(describe(load_policy(file)) + "\n")
         except SdiGateError as exc:
             fail(exc)
             code = exc.exit_code
@@ -141,7 +156,7 @@ def schema() -> None:
     """Print the JSON Schema of policies."""
     from sdi_gate.policy.schema import json_schema_text  # noqa: PLC0415
 
-    click.echo(json_schema_text(), nl=False)
+    put(json_schema_text())
 
 
 @cli.command()
@@ -152,8 +167,7 @@ def doctor(*, as_json: bool) -> None:
 
     rows = examine()
     if as_json:
-        click.echo(json.dumps(dict(rows), indent=1))
+        put(json.dumps(dict(rows), indent=1) + "\n")
         return
     width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        click.echo(f"{name:<{width}}  {value}")
+    put("".join(f"{name:<{width}}  {printable(value)}\n" for name, value in rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 TIERS = ("weights", "probe", "full", "auto")
 DEVICES = ("auto", "cpu", "cuda")
+MAX_THREADS = 1024
 
 _DECLARATIONS = (
     click.option("--base", required=True, metavar="REF", help="The model it was made from."),
@@ -55,7 +57,9 @@ _DECLARATIONS = (
         help="How much each layer group counts in the weight signals.",
     ),
     click.option(
-        "--threads", type=click.IntRange(min=1), help="CPU threads; default: all there are."
+        "--threads",
+        type=click.IntRange(min=1, max=MAX_THREADS),
+        help="CPU threads; default: all there are.",
     ),
 )
 
@@ -85,6 +89,17 @@ class ScanOptions:
     seed: int
     depth_weights: str
     threads: int | None
+
+
+def cpu_count() -> int:
+    """Count the processors that this process may use.
+
+    Returns:
+        Processors; all of the machine's where the system does not tell a process its own.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def scan_options(function: Callable[..., Any]) -> Callable[..., Any]:

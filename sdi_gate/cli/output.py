@@ -1,11 +1,16 @@
-"""Speak to the person at the terminal: errors and progress on standard error."""
+"""Speak to the person at the terminal: the result on one stream, all else on the other."""
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import click
+
+from sdi_gate.errors import PublishError
 from sdi_gate.progress import LineProgress, RichProgress
 
 if TYPE_CHECKING:
@@ -15,13 +20,42 @@ if TYPE_CHECKING:
     from sdi_gate.progress import Progress
 
 
-def say(text: str) -> None:
-    """Write one message to standard error.
+def put(text: str) -> None:
+    """Write to standard output, which carries results and nothing else.
 
     Args:
-        text: The message; control characters, which a model's name may hold, are made visible.
+        text: The text, with its line breaks.
+
+    Raises:
+        PublishError: If the stream takes no more: a full disk, a reader that has gone.
     """
-    print(f"sdi-gate: {printable(text)}", file=sys.stderr)  # noqa: T201 - this is the way out
+    try:
+        click.echo(text, nl=False, color=True)
+    except OSError as exc:
+        _give_up_stdout()
+        msg = f"cannot write to standard output: {exc.strerror}"
+        raise PublishError(msg, hint="the files in the output folder do not depend on it") from exc
+
+
+def _give_up_stdout() -> None:
+    # What is left in the buffer would be tried again when the interpreter ends, whose own exit
+    # code, 120, would hide ours. A stream that is no file has no such buffer.
+    with suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
+def say(text: str) -> None:
+    """Write a message to standard error; if that is broken too, nobody is there to be told.
+
+    Args:
+        text: The message. Control characters, which a model's name may hold, are made visible,
+            and every line says whose it is, so that no name can pass for a line of another tool.
+    """
+    with suppress(OSError):
+        for line in printable(text).split("\n"):
+            click.echo(f"sdi-gate: {line}", err=True)
 
 
 def fail(error: SdiGateError) -> None:
@@ -47,6 +81,21 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text
     )
+
+
+class VisibleFormatter(logging.Formatter):
+    """Format log records with control characters made visible."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text.
+
+        Args:
+            record: The record.
+
+        Returns:
+            Its text, and that of its exception.
+        """
+        return printable(super().format(record))
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Print a result document on standard output."""
+"""Render a result document for standard output."""
 
 from __future__ import annotations
 
 import sys
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -18,16 +19,24 @@ if TYPE_CHECKING:
 _LOG_WIDTH = 100
 
 
-def print_document(document: ResultDocument, form: str) -> None:
-    """Print a report.
+def render_document(document: ResultDocument, form: str) -> str:
+    """Render a report for standard output.
 
     Args:
         document: The result.
         form: ``console`` or ``markdown``.
+
+    Returns:
+        The text; with colours if it is for a terminal.
     """
     view = build_view(document)
     if form == "markdown":
-        sys.stdout.write(render_markdown(view))
-        return
-    width = None if sys.stdout.isatty() else _LOG_WIDTH
-    print_report(view, Console(file=sys.stdout, width=width))
+        return render_markdown(view)
+    # Into a text first: rich ends the process itself when a reader has gone.
+    text = StringIO()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    console = Console(
+        file=text, force_terminal=terminal or None, width=None if terminal else _LOG_WIDTH
+    )
+    print_report(view, console)
+    return text.getvalue()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from typing import TYPE_CHECKING
 
 # Before torch and the Hub's client are imported, which read them once: products of matrices on a
-# GPU shall not depend on the order of threads, and no request tells anyone that we are here.
+# GPU shall not depend on the order of threads; a thread that waits shall sleep, for where others
+# compute too, waiting threads that spin make all of it ten times slower; and no request tells
+# anyone that we are here.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import torch
 from transformers.utils import logging as transformers_logging
 
-from sdi_gate.cli.output import fail, progress_on_stderr
-from sdi_gate.cli.rendering import print_document
+from sdi_gate.cli.options import cpu_count
+from sdi_gate.cli.output import fail, printable, progress_on_stderr, put
+from sdi_gate.cli.rendering import render_document
 from sdi_gate.errors import ExitCode, PublishError, UsageError
 from sdi_gate.gate.procedure import Effects, judge_scan, run_scan
 from sdi_gate.gate.request import ScanRequest, Settings, TierChoice
@@ -59,13 +64,12 @@ def run(options: ScanOptions, policy: LoadedPolicy | None) -> int:
         result = run_scan(request, Effects(sources=sources, progress=progress))
     judgement = judge_scan(result, policy) if policy is not None else None
     document = build_document(result, judgement)
-    print_document(document, "console")
     code = judgement.verdict.exit_code if judgement is not None else ExitCode.OK
     return publish(document, options.out, code)
 
 
 def publish(document: ResultDocument, folder: Path, code: ExitCode) -> ExitCode:
-    """Write the report's files.
+    """Write the report's files and print the report: if one fails, the other is still done.
 
     Args:
         document: The result.
@@ -76,13 +80,20 @@ def publish(document: ResultDocument, folder: Path, code: ExitCode) -> ExitCode:
         The same code; 6 for a 0 whose report could not be written.
     """
     markdown = render_markdown(build_view(document))
+    text = render_document(document, "console")
+    written = f"\nReport: {folder / MARKDOWN}\nResult: {folder / RESULT}\n"
+    published = code
     try:
         write_files(folder, {RESULT: dump(document), MARKDOWN: markdown.encode()})
     except PublishError as exc:
         fail(exc)
-        return code or ExitCode.NOT_PUBLISHED
-    print(f"\nReport: {folder / MARKDOWN}\nResult: {folder / RESULT}")  # noqa: T201
-    return code
+        written, published = "", code or ExitCode.NOT_PUBLISHED
+    try:
+        put(text + printable(written))
+    except PublishError as exc:
+        fail(exc)
+        published = code or ExitCode.NOT_PUBLISHED
+    return published
 
 
 def make_request(options: ScanOptions) -> ScanRequest:
@@ -147,11 +158,15 @@ def parse_depth_weights(text: str) -> DepthWeighting:
     except ValueError as exc:
         msg = f"--depth-weights: expected uniform, linear or numbers such as 1,2,3; got {text!r}"
         raise UsageError(msg) from exc
+    # Before any model is fetched; how many there must be is known only when one is open.
+    if not all(value >= 0.0 for value in values) or not 0.0 < sum(values) < math.inf:
+        msg = f"--depth-weights: expected numbers from 0 with a finite sum above 0; got {text!r}"
+        raise UsageError(msg)
     return DepthWeighting(scheme="list", values=values)
 
 
 def _set_up(options: ScanOptions, device: torch.device) -> None:
-    torch.set_num_threads(options.threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(options.threads or cpu_count())
     torch.use_deterministic_algorithms(mode=device.type == "cuda", warn_only=True)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

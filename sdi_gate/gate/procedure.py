@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sdi_gate.gate.request import ScanRequest
+    from sdi_gate.gate.result import StageCost
+    from sdi_gate.models.layers import Alignment
     from sdi_gate.models.ref import ModelRef, Scheme
     from sdi_gate.models.snapshot import ModelSnapshot, ModelSource
     from sdi_gate.policy.loader import LoadedPolicy
@@ -67,6 +69,16 @@ class Effects:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    base: ModelFacts
+    candidate: ModelFacts
+    alignment: Alignment
+    plan: Plan
+    signals: tuple[SignalResult, ...]
+    defects: tuple[str, ...]
+
+
 def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
     """Measure the divergence of a candidate from its base; see the module for the steps.
 
@@ -85,8 +97,7 @@ def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
     started = effects.now().isoformat(timespec="seconds")
     # 1. Resolve
     with stages.stage("resolve"):
-        base = _fetch(request.base, effects)
-        candidate = _fetch(request.candidate, effects)
+        base, candidate = _fetch(request.base, effects), _fetch(request.candidate, effects)
     # 2. Align
     with stages.stage("align"):
         config = check_same_architecture(base, candidate)
@@ -97,35 +108,21 @@ def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
     # 4. Measure the weights
     with stages.stage("weights"):
         found = measure_weights(weights, request.settings, request.device, effects.progress)
-    results = [found.geometry, found.spectral]
-    defects = list(found.defects)
-    # 5. Measure the probe and the curvature
-    if defects:
+    if found.defects:
         plan = plan.lowered("the weights are not finite")
-    if plan.tokens is not None:
-        probed, more = _measure_models(request, (base, candidate), plan, effects, stages)
-        results.extend(probed)
-        defects.extend(more)
-    signals = (*results, *skipped_signals(results, plan.decision))
+    # 5. Measure the probe and the curvature
+    probed, unsteady = _measure_models(request, (base, candidate), plan, effects, stages)
+    results = (found.geometry, found.spectral, *probed)
     # 6. Combine
-    calibration = load_default()
-    sdi, sdi_plus = _indices(calibration, plan.decision.ran, signals)
-    return ScanResult(
+    measured = _Measured(
         base=_describe(base, config.architecture, weights.base),
         candidate=_describe(candidate, config.architecture, weights.candidate),
         alignment=weights.alignment,
-        tokenizer=plan.tokenizer,
-        tier=plan.decision,
-        probe=_probe_facts(request, plan),
-        signals=signals,
-        calibration=calibration,
-        sdi=sdi,
-        sdi_plus=sdi_plus,
-        defects=tuple(defects),
-        environment=describe_environment(request, COMPUTE_DTYPE),
-        started_at=started,
-        stages=stages.costs,
+        plan=plan,
+        signals=(*results, *skipped_signals(results, plan.decision)),
+        defects=(*found.defects, *unsteady),
     )
+    return _combine(request, measured, started, stages.costs)
 
 
 def judge_scan(result: ScanResult, policy: LoadedPolicy) -> Judgement:
@@ -157,7 +154,8 @@ def _measure_models(
     effects: Effects,
     stages: Stages,
 ) -> tuple[list[SignalResult], list[str]]:
-    assert plan.tokens is not None  # noqa: S101 - the caller has looked
+    if plan.tokens is None:
+        return [], []
     with stages.stage("load"):
         base, candidate = (load_model(s, request.device, COMPUTE_DTYPE) for s in snapshots)
     models = Models(
@@ -175,6 +173,29 @@ def _measure_models(
         with stages.stage("curvature"):
             results.append(measure_curvature(models, request.settings, effects.progress))
     return results, list(probed.defects)
+
+
+def _combine(
+    request: ScanRequest, measured: _Measured, started: str, costs: tuple[StageCost, ...]
+) -> ScanResult:
+    calibration = load_default()
+    sdi, sdi_plus = _indices(calibration, measured.plan.decision.ran, measured.signals)
+    return ScanResult(
+        base=measured.base,
+        candidate=measured.candidate,
+        alignment=measured.alignment,
+        tokenizer=measured.plan.tokenizer,
+        tier=measured.plan.decision,
+        probe=_probe_facts(request, measured.plan),
+        signals=measured.signals,
+        calibration=calibration,
+        sdi=sdi,
+        sdi_plus=sdi_plus,
+        defects=measured.defects,
+        environment=describe_environment(request, COMPUTE_DTYPE),
+        started_at=started,
+        stages=costs,
+    )
 
 
 def _indices(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -99,9 +100,30 @@ def this_machine(device: torch.device) -> Machine:
     if device.type == "cuda":
         return Machine(memory_bytes=torch.cuda.mem_get_info(device)[0], rate=_GPU_RATE)
     return Machine(
-        memory_bytes=psutil.virtual_memory().available,
+        memory_bytes=available_memory_bytes(),
         rate=_CPU_CORE_RATE * torch.get_num_threads(),
     )
+
+
+def available_memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the memory that this process may still take.
+
+    Args:
+        cgroup: Where a container's own bounds stand, if there are any.
+
+    Returns:
+        Bytes: what is free on the machine or in the container, whichever is less.
+    """
+    free = psutil.virtual_memory().available
+    try:
+        bound = int((cgroup / "memory.max").read_text("ascii"))
+        used = int((cgroup / "memory.current").read_text("ascii"))
+        rows = (cgroup / "memory.stat").read_text("ascii").splitlines()
+    except (OSError, ValueError):  # no container, or one without a bound ("max")
+        return free
+    # Files that were read count as used until their room is needed: the weights were just hashed.
+    cached = sum(int(row.split()[1]) for row in rows if row.startswith("inactive_file "))
+    return max(0, min(free, bound - used + cached))
 
 
 def workload(

@@ -1,14 +1,13 @@
 """Run tier ``weights``: read the paired tensors one by one and measure geometry and spectra.
 
 Memory: the largest pair of tensors in its storage types, float64 chunks of 64 MiB, and for the
-spectra of an ``[m, n]`` matrix five float64 matrices of order ``min(m, n)`` and two float64
-matrices ``[max(m, n), top_k]``; plus, for the intruder dimensions of a tall matrix, its base in
-float64. Nothing grows with the number of tensors but the table of results.
+spectra of an ``[m, n]`` matrix some eight float64 matrices of order ``min(m, n)`` and four float64
+matrices ``[max(m, n), top_k]``. Nothing grows with the number of tensors but the table of results.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdi_gate.models.layers import depth_of
@@ -85,7 +84,8 @@ def measure_weights(
     broken.extend(_broken_unpaired(weights))
     moments.sort(key=lambda row: depth_of(row.layer))
     comparisons.sort(key=lambda row: depth_of(row.layer))
-    return _combine(moments, comparisons, broken, settings)
+    weighting = settings.depth_weighting.for_layers(weights.alignment.layers)
+    return _combine(moments, comparisons, broken, replace(settings, depth_weighting=weighting))
 
 
 def _measure_pair(

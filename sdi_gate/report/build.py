@@ -84,10 +84,10 @@ def build_document(result: ScanResult, judgement: Judgement | None) -> ResultDoc
 def _model(facts: ModelFacts) -> ModelEntry:
     snapshot = facts.snapshot
     return ModelEntry(
-        reference=str(snapshot.ref),
+        reference=_text(str(snapshot.ref)),
         commit=snapshot.commit,
         digest=snapshot.digest,
-        architecture=facts.architecture,
+        architecture=_text(facts.architecture),
         num_parameters=facts.num_parameters,
         dtypes=facts.dtypes,
         files=tuple(
@@ -95,6 +95,12 @@ def _model(facts: ModelFacts) -> ModelEntry:
             for file in snapshot.files
         ),
     )
+
+
+def _text(name: str) -> str:
+    # A file's name can hold bytes that are no UTF-8, a configuration half of a surrogate pair;
+    # neither can stand in JSON.
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _alignment(alignment: Alignment) -> AlignmentEntry:
@@ -117,7 +123,7 @@ def _tensors(tensors: Iterable[TensorInfo]) -> tuple[TensorEntry, ...]:
 
 def _probe(facts: ProbeFacts) -> ProbeEntry:
     return ProbeEntry(
-        name=facts.name,
+        name=_text(facts.name),
         digest=facts.digest,
         num_samples=sum(count for _, count in facts.strata),
         max_tokens=facts.max_tokens,

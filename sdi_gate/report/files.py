@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,31 +38,48 @@ def prepare_folder(folder: Path) -> None:
 def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write files, each under another name first, so that no reader ever meets half of one.
 
+    All are written before the first takes its place: a disk that fills up changes nothing.
+
     Args:
         folder: An existing folder.
         contents: Content of each file by its name.
 
     Raises:
-        PublishError: If a file could not be written; what was there before is still there.
+        PublishError: If a file could not be written; a file that is not new is as it was.
     """
-    for name, content in contents.items():
-        try:
-            _write(folder / name, content)
-        except OSError as exc:
-            msg = f"cannot write {str(folder / name)!r}: {exc.strerror}"
-            raise PublishError(msg, hint="free some room, and run again") from exc
+    staged: dict[Path, Path] = {}
+    path = folder
+    try:
+        for name, content in contents.items():
+            path = folder / name
+            staged[path] = _stage(path, content)
+        for path, temporary in staged.items():
+            temporary.replace(path)
+    except OSError as exc:
+        msg = f"cannot write {str(path)!r}: {exc.strerror}"
+        raise PublishError(msg, hint="free some room, and run again") from exc
+    finally:
+        for temporary in staged.values():
+            _remove(temporary)
 
 
-def _write(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def _stage(path: Path, content: bytes) -> Path:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files for their owner alone; a report is for whoever may read the folder.
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        _remove(temporary)
         raise
+    return temporary
+
+
+def _remove(temporary: Path) -> None:
+    # On a disk that takes no changes any more, what went wrong first is what counts.
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)

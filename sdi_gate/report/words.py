@@ -39,7 +39,7 @@ _MEANINGS = {
     "representation-drift": (
         "How far the activations after each layer have moved on the probe texts, as an angle: "
         "worst stratum, mean over layers. Identical models give 0, unrelated activations 1.57 "
-        "(a right angle). Rotation and rescaling of the activations do not count."
+        "(a right angle). A common rescaling or shift of all activations does not count."
     ),
     "curvature-shift": (
         "How much the sharpness of the loss at the weights has changed, mean over strata. The "

@@ -18,7 +18,7 @@ from sdi_gate.signals.interface import (
     SignalResult,
     inconclusive,
 )
-from sdi_gate.signals.strata import mean, stratum_rows, worst
+from sdi_gate.signals.strata import sample_mean, stratum_rows, worst
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,12 +124,18 @@ def behaviour(
         return inconclusive(signal_id, METRIC, "a model predicts NaN or infinity on the probe set")
     rows: list[Measurement] = []
     for metric in METRICS:
-        by_stratum = {name: _estimate(metric, group) for name, group in grouped.items()}
+        by_stratum = {
+            name: sample_mean([_value(metric, sample) for sample in group])
+            for name, group in grouped.items()
+        }
         top = worst({name: estimate.value for name, estimate in by_stratum.items()})
         rows.append(Measurement(metric=metric, estimate=by_stratum[top]))
         rows.extend(stratum_rows(metric, by_stratum))
     for metric in ("base-nll", "candidate-nll"):
-        by_stratum = {name: _estimate(metric, group) for name, group in grouped.items()}
+        by_stratum = {
+            name: sample_mean([_value(metric, sample) for sample in group])
+            for name, group in grouped.items()
+        }
         rows.extend(stratum_rows(metric, by_stratum))
     return SignalResult(
         id=signal_id,
@@ -145,11 +151,11 @@ def _is_finite(sample: SampleBehaviour) -> bool:
     return all(math.isfinite(value) for value in values)
 
 
-def _estimate(metric: str, group: Sequence[SampleBehaviour]) -> Estimate:
-    values = [_value(metric, sample) for sample in group]
-    centre = mean(values)
-    variance = math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
-    return Estimate(value=centre, stderr=math.sqrt(variance / len(values)), n=len(values))
+def _by_stratum(metric: str, grouped: dict[str, list[SampleBehaviour]]) -> dict[str, Estimate]:
+    return {
+        stratum: sample_mean([_value(metric, sample) for sample in group])
+        for stratum, group in grouped.items()
+    }
 
 
 def _value(metric: str, sample: SampleBehaviour) -> float:

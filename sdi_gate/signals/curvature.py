@@ -19,7 +19,7 @@ from sdi_gate.signals.interface import (
     SignalResult,
     inconclusive,
 )
-from sdi_gate.signals.strata import mean, stratum_rows
+from sdi_gate.signals.strata import mean, sample_mean, stratum_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,9 +98,7 @@ def hutchinson_trace(
     for _ in range(num_matvecs):
         v = rademacher([size], generator).double()
         draws.append(float(v @ matvec(v)))
-    centre = mean(draws)
-    variance = math.fsum((draw - centre) ** 2 for draw in draws) / (num_matvecs - 1)
-    return Estimate(value=centre, stderr=math.sqrt(variance / num_matvecs), n=num_matvecs)
+    return sample_mean(draws)
 
 
 def symmetric_relative_difference(base: float, candidate: float) -> float:
@@ -259,7 +257,7 @@ def _trace_rows(
         ):
             rows.append(
                 Measurement(
-                    metric=f"hessian-trace-{who}", stratum=stratum, estimate=_sample_mean(values)
+                    metric=f"hessian-trace-{who}", stratum=stratum, estimate=sample_mean(values)
                 )
             )
     return rows
@@ -267,7 +265,7 @@ def _trace_rows(
 
 def _quadratic_rows(grouped: dict[str, list[CurvatureDraw]]) -> list[Measurement]:
     by_stratum = {
-        stratum: _sample_mean([draw.update_quadratic_form_nats for draw in group])
+        stratum: sample_mean([draw.update_quadratic_form_nats for draw in group])
         for stratum, group in grouped.items()
     }
     metric = "update-quadratic-form"
@@ -275,9 +273,3 @@ def _quadratic_rows(grouped: dict[str, list[CurvatureDraw]]) -> list[Measurement
         Measurement(metric=metric, estimate=_mean_estimate([*by_stratum.values()])),
         *stratum_rows(metric, by_stratum),
     ]
-
-
-def _sample_mean(values: Sequence[float]) -> Estimate:
-    centre = mean(values)
-    variance = math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
-    return Estimate(value=centre, stderr=math.sqrt(variance / len(values)), n=len(values))

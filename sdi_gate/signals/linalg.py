@@ -113,6 +113,24 @@ def gram(W: Tensor, device: torch.device) -> Tensor:
     return total
 
 
+def transposed_product(A: Tensor, U: Tensor) -> Tensor:
+    r"""Compute :math:`A^\top U` in float64, without copying ``A``.
+
+    Args:
+        A: Shape ``[q, p]``, any floating dtype.
+        U: Shape ``[q, k]``, float64, on the device that computes.
+
+    Returns:
+        Shape ``[p, k]``, float64.
+    """
+    total = torch.zeros(A.shape[1], U.shape[1], dtype=torch.float64, device=U.device)
+    start = 0
+    for chunk in chunks(A, U.device):
+        total.addmm_(chunk.mT, U[start : start + len(chunk)])
+        start += len(chunk)
+    return total
+
+
 def gram_of_update(pair: MatrixPair) -> Tensor:
     r"""Compute the Gram matrix of candidate minus base, subtracting in float64.
 

@@ -18,6 +18,7 @@ from sdi_gate.signals.linalg import (
     singular_values,
     subspace_overlap,
     tall,
+    transposed_product,
 )
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def count_intruder_dimensions(pair: MatrixPair, F0: Factors, F1: Factors, k: int
     if left_is_long:
         U1 = long_side_vectors(pair.candidate, F1, k)  # [q, k]
         A = tall(pair.base)
-        projected = A.to(U1).mT @ U1  # [p, k]
+        projected = transposed_product(A, U1)  # [p, k]
         cosines = (V0.mT @ projected) / F0.s[: F0.rank, None]
     else:
         cosines = V0.mT @ F1.V[:, :k]

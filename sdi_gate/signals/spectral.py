@@ -75,7 +75,40 @@ def spectral_divergence(
         Martin and Mahoney (2021), arXiv:1810.01075, for spectra as a model's quality; Shuttleworth
         et al. (2024), arXiv:2410.21228, for subspaces. The combination is ours and provisional.
     """
-    signal_id = SignalId(
+    signal_id = _signal_id(weighting, top_k)
+    problem = _problem(comparisons)
+    if problem:
+        return inconclusive(signal_id, METRIC, problem)
+    tensor_rows = tuple(row for item in comparisons for row in _tensor_rows(item))
+    by_metric = {
+        metric: _by_layer(metric, comparisons, tensor_rows)
+        for metric in (METRIC, "spectrum-distance", "subspace-loss")
+    }
+    intruders = sum(m.intruder_dimensions for item in comparisons for m in item.matrices)
+    values = {
+        **{metric: mean_over_depth(by_layer, weighting) for metric, by_layer in by_metric.items()},
+        "intruder-dimensions": float(intruders),
+    }
+    return SignalResult(
+        id=signal_id,
+        outcome=Outcome.MEASURED,
+        metric=METRIC,
+        estimate=Estimate(value=values.pop(METRIC)),
+        measurements=(
+            *(Measurement(metric=m, estimate=Estimate(value=v)) for m, v in values.items()),
+            *(
+                row
+                for metric, by_layer in by_metric.items()
+                for row in layer_rows(metric, by_layer)
+            ),
+            *tensor_rows,
+        ),
+        layer_weights=layer_weights([*by_metric[METRIC]], weighting),
+    )
+
+
+def _signal_id(weighting: DepthWeighting, top_k: int) -> SignalId:
+    return SignalId(
         name=SignalName.SPECTRAL_DIVERGENCE,
         version=VERSION,
         parameters=(
@@ -84,38 +117,17 @@ def spectral_divergence(
             ("top-k", str(top_k)),
         ),
     )
+
+
+def _problem(comparisons: Sequence[TensorComparison]) -> str | None:
     if not any(item.matrices for item in comparisons):
-        return inconclusive(signal_id, METRIC, "no weight matrix could be compared")
+        return "no weight matrix could be compared"
     broken = [
         item.tensor
         for item in comparisons
         if not all(math.isfinite(matrix.divergence) for matrix in item.matrices)
     ]
-    if broken:
-        reason = f"{len(broken)} tensors hold NaN or infinity, first {broken[0]}"
-        return inconclusive(signal_id, METRIC, reason)
-    tensor_rows = tuple(row for item in comparisons for row in _tensor_rows(item))
-    rows: list[Measurement] = []
-    for metric in (METRIC, "spectrum-distance", "subspace-loss"):
-        by_layer = _by_layer(metric, comparisons, tensor_rows)
-        rows.append(
-            Measurement(
-                metric=metric, estimate=Estimate(value=mean_over_depth(by_layer, weighting))
-            )
-        )
-        rows.extend(layer_rows(metric, by_layer))
-    intruders = sum(m.intruder_dimensions for item in comparisons for m in item.matrices)
-    rows.append(
-        Measurement(metric="intruder-dimensions", estimate=Estimate(value=float(intruders)))
-    )
-    return SignalResult(
-        id=signal_id,
-        outcome=Outcome.MEASURED,
-        metric=METRIC,
-        estimate=rows[0].estimate,
-        measurements=(*rows[1:], *tensor_rows),
-        layer_weights=layer_weights([*by_layer], weighting),
-    )
+    return f"{len(broken)} tensors hold NaN or infinity, first {broken[0]}" if broken else None
 
 
 def _by_layer(

@@ -26,6 +26,20 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
+def sample_mean(values: Sequence[float]) -> Estimate:
+    """Estimate a mean from independent draws.
+
+    Args:
+        values: At least two draws, finite.
+
+    Returns:
+        Their mean with its standard error.
+    """
+    centre = mean(values)
+    variance = math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
+    return Estimate(value=centre, stderr=math.sqrt(variance / len(values)), n=len(values))
+
+
 def mean_of_layers(grid: Grid) -> dict[str, float]:
     """Return the mean over layers for each stratum.
 

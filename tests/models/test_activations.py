@@ -53,21 +53,18 @@ def run(base, candidate, samples, batch_size):
 
 def naive(loaded, samples):
     """Run sample after sample without padding; pool the tokens after the first."""
-    pooled, raw = [], []
-    for sample in samples:
-        hidden = []
-        handles = [
-            layer.register_forward_hook(
-                lambda _m, _a, out: hidden.append(out if isinstance(out, torch.Tensor) else out[0])
-            )
-            for layer in loaded.layers
-        ]
-        with torch.no_grad():
-            raw.append(loaded.model(input_ids=torch.tensor([sample.ids])).logits[0])
-        for handle in handles:
-            handle.remove()
-        pooled.append([out[0, 1:].mean(0) for out in hidden])
-    return [torch.stack(column) for column in zip(*pooled, strict=True)], raw
+    hidden = []
+
+    def collect(_module, _args, output):
+        hidden.append(output if isinstance(output, torch.Tensor) else output[0])
+
+    handles = [layer.register_forward_hook(collect) for layer in loaded.layers]
+    with torch.no_grad():
+        raw = [loaded.model(input_ids=torch.tensor([s.ids])).logits[0] for s in samples]
+    for handle in handles:
+        handle.remove()
+    pooled = [output[0, 1:].mean(0) for output in hidden]
+    return [torch.stack(pooled[i :: len(handles)]) for i in range(len(handles))], raw
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,6 @@ class _Layer(nn.Module):
         self.experts = nn.ModuleList(nn.Linear(2, 2) for _ in range(num_experts))
 
 
-
 def test_experts_are_not_decoder_layers_however_many_there_are():
     layers = nn.ModuleList(_Layer(8) for _ in range(2))
     assert decoder_layers(layers) == tuple(layers)
@@ -211,12 +210,14 @@ def second_derivative(model):
 
 
 def test_eager_attention_has_a_second_derivative(tmp_path):
-    assert all(g.isfinite().all() for g in second_derivative(load(build_base(tmp_path / "m")).model))
+    assert all(
+        g.isfinite().all() for g in second_derivative(load(build_base(tmp_path / "m")).model)
+    )
 
 
 def test_fused_attention_has_none_which_is_why_eager_is_in_force(tmp_path):
     folder = build_base(tmp_path / "m")
     fused = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa").eval()
-    with pytest.raises(RuntimeError, match="derivative for .* is not implemented"):
+    with pytest.raises(RuntimeError, match=r"derivative for .* is not implemented"):
         second_derivative(fused)
     assert fused.config._attn_implementation == "sdpa"

@@ -81,12 +81,17 @@ def test_another_storage_type_does_not_part_a_pair():
 
 
 @pytest.mark.parametrize(
-    "candidate",
-    [{}, table(info("b", 2)), table(info("a", 3)), table(info("a", 0))],
+    ("shape", "candidate"),
+    [
+        (2, {}),
+        (2, table(info("b", 2))),
+        (2, table(info("a", 3))),
+        (0, table(info("a", 0))),
+    ],
     ids=["empty", "names", "shapes", "no-parameters"],
 )
-def test_models_without_one_tensor_in_common_cannot_be_compared(candidate):
-    base = table(info("a", *([0] if candidate and "a" in candidate and candidate["a"].numel == 0 else [2])))
+def test_models_without_one_tensor_in_common_cannot_be_compared(shape, candidate):
+    base = table(info("a", shape))
     with pytest.raises(IncomparableError, match=r"no tensor of the base \(1\)") as caught:
         align(base, candidate)
     assert caught.value.exit_code is ExitCode.INCOMPARABLE
@@ -154,8 +159,8 @@ def test_every_parameter_of_every_family_has_its_place(family):
 
 
 def test_layer_groups_run_from_input_to_output_and_ten_comes_after_nine():
-    names = [HEAD, "layers.10", OTHER, "layers.9", EMBEDDING, "layers.0"]
-    assert sorted(names, key=depth_of) == [EMBEDDING, "layers.0", "layers.9", "layers.10", OTHER, HEAD]
+    ordered = [EMBEDDING, "layers.0", "layers.9", "layers.10", OTHER, HEAD]
+    assert sorted(sorted(ordered), key=depth_of) == ordered
     found = align(
         tensors := table(
             info("lm_head.weight", 1), info("model.layers.10.w", 1), info("model.layers.9.w", 1)

@@ -32,9 +32,9 @@ SIZE_OF_OVERLAP = 8
 
 _IDEOGRAPH = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]"
 _LETTER = rf"(?:(?!{_IDEOGRAPH})\w)"
-_WORD = re.compile(rf"{_IDEOGRAPH}|{_LETTER}+(?:['’]{_LETTER}+)*")
-_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d[\d.,]*|[^\w\s]")
-_FIRST_SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|\n")
+_WORD = re.compile(rf"{_IDEOGRAPH}|{_LETTER}+(?:['\u2019]{_LETTER}+)*")
+_TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d[\d.,]*|[^\w\s]")
+_FIRST_SENTENCE = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+|\n")
 
 
 def words(text):
@@ -104,9 +104,7 @@ def test_no_two_samples_are_alike(shipped):
     shared = Counter(
         pair for indices in holders.values() for pair in itertools.combinations(indices, 2)
     )
-    similar = {
-        pair: count / len(grams[pair[0]] | grams[pair[1]]) for pair, count in shared.items()
-    }
+    similar = {pair: count / len(grams[pair[0]] | grams[pair[1]]) for pair, count in shared.items()}
     assert {pair: value for pair, value in similar.items() if value >= 0.3} == {}
     assert len({whole(sample) for sample in shipped.samples}) == 1000
 
@@ -127,8 +125,7 @@ def test_no_more_than_a_quarter_of_a_stratum_follows_one_template(shipped, lengt
 
 
 def test_the_masks_would_find_a_template():
-    made = [f"Compare {a} and {b} in {n} words." for a, b, n in ("AB3", "CD4", "EF5")]
-    made = [text.replace("A", "Athens").replace("C", "Cork").replace("E", "Exeter") for text in made]
+    made = ["Compare Athens and Cork in 30 words.", "Compare New York and Rome in 4 words."]
     assert len({frame(text) for text in made}) == 1
 
 
@@ -214,7 +211,7 @@ SAMPLES = st.lists(
 
 @given(SAMPLES, SAMPLES)
 def test_the_digest_tells_two_sets_apart(one, other):
-    digests = {ProbeSet(name=name, samples=tuple(s)).digest for name, s in (("a", one), ("b", other))}
+    digests = {ProbeSet(name=n, samples=tuple(s)).digest for n, s in (("a", one), ("b", other))}
     assert (len(digests) == 1) == (one == other)
 
 

@@ -119,10 +119,8 @@ def test_the_shipped_probe_becomes_tokens_with_every_sample():
 DATED = [
     "{{ date_string }}",
     "{{ strftime_now('%d %b %Y') }}",
-    "{%- if date_string is not defined %}{% set date_string = strftime_now('%Y') %}{% endif %}"
-    "{{ date_string }}",
-    "{% macro header() %}It is {{ strftime_now('%A %d %B %y, %H:%M:%S') }}{% endmacro %}"
-    "{{ header() }}",
+    "{% if not date_string %}{% set date_string = strftime_now('%Y') %}{% endif %}{{date_string}}",
+    "{% macro now() %}{{ strftime_now('%A %d %B %y, %H:%M:%S') }}{% endmacro %}{{ now() }}",
     "{% if strftime_now is defined %}{{ strftime_now('%Y-%m-%d') }}{% endif %}",
 ]
 
@@ -153,7 +151,9 @@ def test_the_fixed_date_is_a_real_day_in_every_format():
     assert read_back(tokenizer) == day.strftime(form)
 
 
-@pytest.mark.parametrize("template", ["\n\n  x{{ 1 }}\n", "{{- 'x' }}\n", "  {% if 1 %}\n x{% endif %}"])
+@pytest.mark.parametrize(
+    "template", ["\n\n  x{{ 1 }}\n", "{{- 'x' }}\n", "  {% if 1 %}\n x{% endif %}"]
+)
 def test_fixing_the_date_adds_nothing_to_what_a_template_writes(template):
     tokenizer = build_tokenizer(template=template + "{{ messages[0].content }}")
     messages = [{"role": "user", "content": "count the birds"}]

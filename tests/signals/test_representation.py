@@ -7,17 +7,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from seeded import FLOATS, normal, orthonormal, sized
 
-from sdi_gate.signals.interface import Outcome
-from sdi_gate.signals.representation import (
-    METRIC,
-    ActivationPair,
+from sdi_gate.signals.cka import (
     ShapeError,
     cka_angle,
     debiased_hsic,
     debiased_linear_cka,
+    standardise,
+)
+from sdi_gate.signals.interface import Outcome
+from sdi_gate.signals.representation import (
+    METRIC,
+    ActivationPair,
     relative_activation_distance,
     representation_drift,
-    standardise,
 )
 
 SEEDS = st.integers(0, 2**32)

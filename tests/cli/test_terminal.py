@@ -1,0 +1,223 @@
+"""What a person sees: progress, errors, an interrupted scan."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from commands import environment, references
+from tiny_models import build_base, rewrite
+
+from sdi_gate.cli.output import fail, printable, say
+from sdi_gate.errors import UsageError
+
+# A process that was started in the background ignores SIGINT, and so would its children.
+_PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from sdi_gate.cli.main import entry
+entry()
+"""
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+
+
+@pytest.fixture
+def long_scan(models, tmp_path):
+    """Start a scan of tier full over the whole probe set: some seconds of work."""
+    (tmp_path / "tmp").mkdir()
+    arguments = ("scan", *references(models / "base", models / "near"), "--tier", "full")
+    processes = []
+
+    def start(**pipes):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, *arguments, "--out", tmp_path / "out"],
+            env=environment(tmp_path / "home", TMPDIR=str(tmp_path / "tmp"), TERM="xterm"),
+            **pipes,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def test_an_interrupted_scan_ends_with_130_and_leaves_nothing(long_scan, tmp_path):
+    process = long_scan(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("sdi-gate: weights"):
+            break
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "sdi-gate: interrupted: no verdict was reached" in err
+    assert "Traceback" not in err
+    assert not any((tmp_path / "out").iterdir())
+    assert not any(path for path in (tmp_path / "tmp").rglob("*") if path.is_file())
+
+
+def read_terminal(process, master, until=None):
+    seen = b""
+    while until is None or until not in seen:
+        try:
+            chunk = os.read(master, 4096)
+        except OSError:  # Linux says EIO when the other side is closed
+            break
+        if not chunk:
+            break
+        seen += chunk
+    return seen.decode()
+
+
+def test_an_interrupted_scan_gives_the_terminal_back(long_scan):
+    master, slave = pty.openpty()
+    process = long_scan(stdout=subprocess.DEVNULL, stderr=slave)
+    os.close(slave)
+    before = read_terminal(process, master, until=b"probe")
+    process.send_signal(signal.SIGINT)
+    after = read_terminal(process, master)
+    os.close(master)
+    assert process.wait(timeout=60) == 130
+    assert HIDE in before
+    assert after.rindex(SHOW) < after.rindex("interrupted")
+    assert HIDE not in after[after.rindex(SHOW) :]
+
+
+def test_a_terminal_gets_a_bar_and_ends_clean(models, probe, tmp_path):
+    master, slave = pty.openpty()
+    arguments = ("scan", *references(models / "base", models / "near"), "--tier", "probe")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sdi_gate", *arguments, "--probe", probe, "--out", tmp_path / "out"],
+        env=environment(tmp_path / "home", TERM="xterm-256color"),
+        stdout=subprocess.PIPE,
+        stderr=slave,
+    )
+    os.close(slave)
+    seen = read_terminal(process, master)
+    out = process.communicate(timeout=60)[0].decode()
+    os.close(master)
+    assert process.returncode == 0, seen
+    assert "weights" in seen
+    assert re.search("[━╸]", seen), "no bar was drawn"
+    assert "done in" not in seen, "the plain lines are for logs"
+    assert seen.count(HIDE) == seen.count(SHOW) == 1
+    assert "\x1b[2K" in seen, "the bar was not wiped away"
+    assert not re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\s", "", seen[seen.rindex(SHOW) :])
+    assert out.startswith("MEASURED, NOT JUDGED")
+    assert "\x1b" not in out
+
+
+def test_a_result_on_a_terminal_has_colours_and_fits_it(models, tmp_path, run_here):
+    both = references(models / "base", models / "near")
+    assert run_here("scan", *both, "--tier", "weights", "--out", tmp_path / "out").code == 0
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sdi_gate", "report", tmp_path / "out" / "result.json"],
+        env=environment(tmp_path / "home", TERM="xterm-256color", COLUMNS="90"),
+        stdin=slave,
+        stdout=slave,
+        stderr=subprocess.PIPE,
+    )
+    os.close(slave)
+    seen = read_terminal(process, master)
+    assert process.communicate(timeout=60)[1] == b""
+    os.close(master)
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
+    assert "\x1b[1m" in seen
+    assert max(map(len, plain.splitlines())) <= 90
+
+
+def test_a_log_gets_one_plain_line_per_stage_and_the_result_none_of_it(check_here, models):
+    ended = check_here(models / "near")
+    lines = ended.err.splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == [
+        "digest",
+        "digest",
+        "weights",
+        "probe",
+    ]
+    assert all(re.fullmatch(r"sdi-gate: \w+: \d+ done in \d+\.\d s", line) for line in lines)
+    assert "\x1b" not in ended.err + ended.out
+    assert "sdi-gate:" not in ended.out
+
+
+def test_verbose_says_more_on_standard_error_and_the_same_on_standard_output(
+    run_here, models, tmp_path
+):
+    both = references(models / "base", models / "near")
+    arguments = ("scan", *both, "--tier", "weights", "--out", tmp_path / "out")
+    quiet, verbose = run_here(*arguments), run_here("-v", *arguments)
+    assert verbose.out == quiet.out
+    assert "sdi_gate.cli.scanning: device cpu, 1 threads" in verbose.err
+    assert "device cpu" not in quiet.err
+
+
+HOSTILE = ("a\x1b[2Jb", "a\rb", "a\bb", "a\x07b", "a\u202eb", "a\x9bb", "a\udcffb")
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_control_characters_in_a_path_are_made_visible(name, run_here, tmp_path):
+    ended = run_here("scan", *references(tmp_path / name, tmp_path / name), "--out", tmp_path)
+    assert ended.code == 4
+    assert name not in ended.err
+    assert repr(name)[1:-1] in ended.err
+
+
+def test_a_line_break_in_a_path_forges_no_line_of_another_tool(run_here, tmp_path):
+    folder = tmp_path / "x\n::set-output name=a::b\nPASS"
+    ended = run_here("scan", *references(folder, folder), "--out", tmp_path / "out")
+    assert ended.code == 4
+    assert all(line.startswith("sdi-gate: ") for line in ended.err.splitlines())
+
+
+def test_the_folder_of_the_report_is_named_without_control_characters(run_here, models, tmp_path):
+    both = references(models / "base", models / "near")
+    ended = run_here("scan", *both, "--tier", "weights", "--out", tmp_path / "\x1b[31mred")
+    assert ended.code == 0
+    assert "\x1b" not in ended.out
+    assert f"Result: {tmp_path}/\\x1b[31mred/result.json" in ended.out
+
+
+def test_a_tensor_with_a_hostile_name_colours_no_log(run_here, tmp_path):
+    def add(tensors):
+        tensors["model.layers.0.\x1b[31mred\n::error::x"] = tensors["model.norm.weight"].clone()
+
+    folder = rewrite(build_base(tmp_path / "base"), add)
+    both = references(folder, folder)
+    ended = run_here("-v", "scan", *both, "--tier", "weights", "--out", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    assert "\x1b" not in ended.err + ended.out
+    assert not re.search("^::error", ended.err + ended.out, re.MULTILINE)
+
+
+def test_only_line_breaks_stay_among_the_characters_that_cannot_be_printed():
+    assert printable("a\tb\nc\x00") == "a\\tb\nc\\x00"
+    assert printable("naïve 模型 🙂") == "naïve 模型 🙂"
+
+
+def test_an_error_has_its_hint_below_it_if_there_is_one(capsys):
+    fail(UsageError("wrong", hint="right"))
+    fail(UsageError("bare"))
+    assert capsys.readouterr().err == (
+        "sdi-gate: error: wrong\nsdi-gate: hint: right\nsdi-gate: error: bare\n"
+    )
+
+
+def test_a_standard_error_that_takes_nothing_is_no_reason_to_fail(monkeypatch):
+    with open("/dev/full", "w", encoding="utf-8", buffering=1) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        say("nobody hears this")
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="No space left"):
+            full.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())

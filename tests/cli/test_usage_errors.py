@@ -1,0 +1,92 @@
+import pytest
+import torch
+from commands import assert_one_clear_error, references
+
+USAGE = {
+    "unknown-option": (("scan", "--nonsense"), "No such option"),
+    "unknown-command": (("measure",), "No such command"),
+    "no-base": (("scan", "--candidate", "file:x"), "Missing option '--base'"),
+    "no-policy": (("check", "--base", "file:x", "--candidate", "file:x"), "'--policy'"),
+    "tier": (("scan", "--tier", "deep"), "'deep' is not one of"),
+    "device": (("scan", "--device", "tpu"), "'tpu' is not one of"),
+    "seed": (("scan", "--seed", "-1"), "-1 is not in the range"),
+    "no-threads": (("scan", "--threads", "0"), "0 is not in the range"),
+    "too-many-threads": (("scan", "--threads", "3000000000"), "is not in the range"),
+    "report-without-file": (("report",), "Missing argument 'RESULT'"),
+    "report-format": (("report", "x", "--format", "pdf"), "'pdf' is not one of"),
+    "validate-nothing": (("policy", "validate"), "Missing argument 'FILES"),
+}
+DEPTH_WEIGHTS = ("", "deep", "1,,2", "1;2", "nan", "1,-1", "0,0", "inf", "1e308,1e308")
+NO_REFERENCES = ("x", "file:", "ftp:x", "hf:a/b/c", "hf:../x", "hf:org/x@", "hf:org/x@..", "")
+
+
+@pytest.mark.parametrize(("arguments", "words"), USAGE.values(), ids=USAGE)
+def test_a_command_line_that_makes_no_sense_is_refused(arguments, words, run_here):
+    ended = run_here(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert words in ended.err
+    assert "Try 'sdi-gate" in ended.err
+
+
+@pytest.mark.parametrize("option", ["--base", "--candidate"])
+@pytest.mark.parametrize("text", NO_REFERENCES, ids=repr)
+def test_what_is_no_reference_is_refused(text, option, run_here, tmp_path, models):
+    given = {"--base": f"file:{models}/base", "--candidate": f"file:{models}/base", option: text}
+    ended = run_here("scan", *(word for pair in given.items() for word in pair))
+    assert_one_clear_error(ended, 2, "sdi-gate: hint: write hf:org/name")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", DEPTH_WEIGHTS, ids=repr)
+def test_bad_depth_weights_are_refused_before_any_model_is_read(text, run_here, tmp_path):
+    missing = references(tmp_path / "missing", tmp_path / "missing")
+    ended = run_here("scan", *missing, "--depth-weights", text)
+    assert_one_clear_error(ended, 2, "--depth-weights", repr(text))
+
+
+def test_depth_weights_that_do_not_fit_the_model_are_refused(run_here, models, tmp_path):
+    both = references(models / "base", models / "near")
+    ended = run_here("scan", *both, "--out", tmp_path, "--depth-weights", "1,2")
+    assert_one_clear_error(ended, 2, "depth weights", "expected 5 weights")
+
+
+def test_a_gpu_that_is_not_there_is_an_error_before_any_model_is_fetched(
+    run_here, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    out = tmp_path / "out"
+    missing = references(tmp_path / "missing", tmp_path / "missing")
+    ended = run_here("scan", *missing, "--device", "cuda", "--out", out)
+    assert_one_clear_error(ended, 2, "--device cuda", "sdi-gate: hint: sdi-gate doctor")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("under", ["file", "file/deeper"])
+def test_an_output_folder_that_cannot_be_is_an_error_before_any_model_is_fetched(
+    under, run_here, tmp_path
+):
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    missing = references(tmp_path / "missing", tmp_path / "missing")
+    ended = run_here("scan", *missing, "--out", tmp_path / under)
+    assert_one_clear_error(ended, 2, "cannot write to the output folder", "--out")
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "in the way"
+
+
+PROBES = {
+    "missing": (None, "cannot read the probe set"),
+    "no-json": (b"once upon a time", ":1: not JSON"),
+    "no-stratum": (b'{"text": "x"}', ":1: expected the keys text and stratum"),
+    "too-few": (b'{"text": "x", "stratum": "code"}', "every stratum needs 4 samples"),
+    "empty": (b"", "every stratum needs 4 samples"),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), PROBES.values(), ids=PROBES)
+def test_a_bad_probe_set_is_an_error_before_any_model_is_fetched(
+    content, words, run_here, tmp_path
+):
+    path = tmp_path / "probe.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    missing = references(tmp_path / "missing", tmp_path / "missing")
+    assert_one_clear_error(run_here("scan", *missing, "--probe", path), 2, words, path.name)

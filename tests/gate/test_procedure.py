@@ -1,0 +1,494 @@
+"""Whole scans: which tier runs and why, what is refused, and what broken numbers lead to."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+import torch
+from tiny_models import (
+    CHAT_TEMPLATE,
+    VOCABULARY,
+    add_noise,
+    build_base,
+    build_tokenizer,
+    edit_json,
+    perturb,
+    request_of,
+    scan,
+    tiny_probe,
+)
+
+from sdi_gate.errors import FormatError, IncomparableError, UsageError
+from sdi_gate.gate import plan as planning
+from sdi_gate.gate.procedure import Effects, judge_scan, run_scan
+from sdi_gate.gate.tier import Machine
+from sdi_gate.models.folder import FolderSource
+from sdi_gate.models.ref import Scheme
+from sdi_gate.policy.facts import Tier
+from sdi_gate.policy.loader import parse_policy
+from sdi_gate.policy.verdict import Status
+from sdi_gate.signals.depth import DepthWeighting
+from sdi_gate.signals.interface import Outcome, SignalName
+
+WEIGHT_SIGNALS = {SignalName.WEIGHT_GEOMETRY, SignalName.SPECTRAL_DIVERGENCE}
+PROBE_SIGNALS = WEIGHT_SIGNALS | {SignalName.REPRESENTATION_DRIFT, SignalName.BEHAVIOUR}
+MEASURED = {
+    Tier.WEIGHTS: WEIGHT_SIGNALS,
+    Tier.PROBE: PROBE_SIGNALS,
+    Tier.FULL: set(SignalName),
+}
+MLP = "model.layers.1.mlp.up_proj.weight"
+
+
+def outcomes(result):
+    return {signal.name: signal.outcome for signal in result.signals}
+
+
+def reasons(result):
+    return {signal.name: signal.reason for signal in result.signals if signal.reason}
+
+
+def stages(result):
+    return [cost.stage for cost in result.stages]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("procedure")
+    base = build_base(folder / "base", template=CHAT_TEMPLATE)
+    return base, perturb(base, folder / "candidate", add_noise(0.05))
+
+
+@pytest.fixture
+def copies(folders, tmp_path):
+    """Return copies that a test may change."""
+    return tuple(
+        perturb(folder, tmp_path / name)
+        for folder, name in zip(folders, ("base", "candidate"), strict=True)
+    )
+
+
+# Tiers.
+
+
+@pytest.mark.parametrize("tier", list(Tier))
+def test_each_tier_measures_its_own_signals_and_says_why_it_skips_the_others(folders, tier):
+    result = scan(*folders, tier.value)
+    assert result.tier.requested == tier.value
+    assert result.tier.ran is tier
+    assert result.tier.reason == f"tier {tier.value} was asked for"
+    found = outcomes(result)
+    assert found.keys() == set(SignalName)
+    assert len(result.signals) == len(SignalName)
+    assert {name for name, o in found.items() if o is Outcome.MEASURED} == MEASURED[tier]
+    skipped = f"tier {tier} does not include it (tier {tier} was asked for)"
+    assert reasons(result) == dict.fromkeys(set(SignalName) - MEASURED[tier], skipped)
+    assert result.sdi.outcome is Outcome.MEASURED
+    assert 0 < result.sdi.estimate.value < 1
+    assert (result.sdi_plus.outcome is Outcome.MEASURED) == (tier > Tier.WEIGHTS)
+    assert (result.probe is None) == (tier is Tier.WEIGHTS)
+    more = {
+        Tier.WEIGHTS: [],
+        Tier.PROBE: ["load", "probe"],
+        Tier.FULL: ["load", "probe", "curvature"],
+    }
+    assert stages(result) == ["resolve", "align", "plan", "weights", *more[tier]]
+
+
+def test_the_index_of_tier_weights_has_no_companion_with_behaviour(folders):
+    result = scan(*folders, "weights")
+    assert result.sdi_plus.outcome is Outcome.NOT_MEASURED
+    assert result.sdi_plus.reason == "tier weights measures no behaviour"
+
+
+def test_auto_takes_the_highest_tier_for_a_tiny_model(folders):
+    result = scan(*folders, "auto")
+    assert result.tier.ran is Tier.FULL
+    assert result.tier.reason == "auto: the highest tier"
+
+
+def test_a_machine_without_memory_lowers_the_tier_and_says_so(folders, monkeypatch):
+    small = Machine(memory_bytes=1_000_000, rate=1e10)
+    monkeypatch.setattr(planning, "this_machine", lambda _device: small)
+    result = scan(*folders, "full")
+    assert result.tier.ran is Tier.WEIGHTS
+    assert "tier full needs about 0.6 GB of memory and 0.0 GB are free" in result.tier.reason
+    assert "tier probe needs about 0.6 GB" in result.tier.reason
+    assert result.tier.reason in reasons(result)[SignalName.CURVATURE_SHIFT]
+    assert result.probe is None
+
+
+def test_a_slow_machine_lowers_auto_and_not_what_was_asked_for(folders, monkeypatch):
+    # 13,520 parameters: 10 samples of 16 tokens for the probe; 2 * 2 * 2 of 8 for curvature.
+    parameters = 13_520
+    probe, curvature = 4 * parameters * 160, 84 * parameters * 64
+    rate = (probe + curvature / 2) / 600
+    slow = Machine(memory_bytes=10**12, rate=rate)
+    monkeypatch.setattr(planning, "this_machine", lambda _device: slow)
+    result = scan(*folders, "auto")
+    assert result.tier.ran is Tier.PROBE
+    minutes = (probe + curvature) / rate / 60
+    assert result.tier.reason == f"tier full would take about {minutes:.0f} minutes here"
+    assert scan(*folders, "full").tier.ran is Tier.FULL
+
+
+# Tokenizers.
+
+
+def test_other_tokenizers_leave_the_weights_and_say_so(copies):
+    base, candidate = copies
+    build_tokenizer(vocabulary=VOCABULARY - 10).save_pretrained(candidate)
+    result = scan(base, candidate)
+    assert result.tokenizer.same is False
+    assert result.tier.ran is Tier.WEIGHTS
+    assert result.tier.reason == (
+        "the tokenizers differ: the vocabularies differ (300 and 290 entries)"
+    )
+    assert "load" not in stages(result)
+    assert outcomes(result)[SignalName.BEHAVIOUR] is Outcome.NOT_MEASURED
+
+
+def without_tokenizer(folder):
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def test_a_candidate_without_a_tokenizer_reads_with_the_bases(copies, folders):
+    base, candidate = copies
+    without_tokenizer(candidate)
+    result = scan(base, candidate)
+    assert result.tier.ran is Tier.FULL
+    assert result.tokenizer.same is None
+    assert "the base's was used for both" in result.tokenizer.detail
+    assert result.signals == scan(*folders).signals
+
+
+def test_a_base_without_a_tokenizer_leaves_the_weights(copies):
+    without_tokenizer(copies[0])
+    result = scan(*copies)
+    assert result.tier.ran is Tier.WEIGHTS
+    assert result.tier.reason == "the base has no tokenizer"
+    assert result.tokenizer.same is None
+
+
+def test_in_tier_weights_no_tokenizer_is_looked_at(copies):
+    (copies[0] / "tokenizer.json").write_text("garbage", encoding="utf-8")
+    result = scan(*copies, "weights")
+    assert result.tokenizer.detail == "not looked at in tier weights"
+    assert result.tier.ran is Tier.WEIGHTS
+    with pytest.raises(FormatError, match="cannot read the tokenizer"):
+        scan(*copies, "probe")
+
+
+def test_another_chat_template_does_not_keep_the_models_from_running(copies):
+    base, candidate = copies
+    (candidate / "chat_template.jinja").write_text("{{ 1 / 0 }}", encoding="utf-8")
+    result = scan(base, candidate, "probe")
+    assert result.tier.ran is Tier.PROBE
+    assert "the chat templates differ" in result.tokenizer.detail
+
+
+def test_the_probe_is_described(folders):
+    result = scan(*folders, "probe")
+    assert result.probe.name == "tiny"
+    assert result.probe.digest == tiny_probe().digest
+    assert result.probe.strata == (("general", 5), ("instruction", 5))
+    assert result.probe.max_tokens == 16
+    assert result.probe.chat_template
+    parameters = next(s for s in result.signals if s.name is SignalName.BEHAVIOUR).id.parameters
+    assert ("probe", result.probe.digest) in parameters
+    assert ("max-tokens", "16") in parameters
+    assert ("compute-dtype", "float32") in parameters
+
+
+def test_samples_are_cut_where_a_model_has_no_more_positions(tmp_path):
+    base = build_base(tmp_path / "base", family="gpt2", n_positions=12)
+    result = scan(base, perturb(base, tmp_path / "copy"), max_tokens=128, curvature_tokens=64)
+    assert result.tier.ran is Tier.FULL
+    assert result.probe.max_tokens == 12
+    assert result.sdi.estimate.value == 0.0
+
+
+def test_the_shorter_of_two_models_says_where_to_cut(copies):
+    edit_json(copies[1] / "config.json", max_position_embeddings=9)
+    assert scan(*copies, "probe").probe.max_tokens == 9
+
+
+# Alignment.
+
+
+def test_a_grown_vocabulary_is_said_and_leaves_the_weights(tmp_path):
+    base = build_base(tmp_path / "base")
+    grown = build_base(tmp_path / "grown", vocab_size=VOCABULARY + 8)
+    build_tokenizer().save_pretrained(grown)
+    result = scan(base, grown)
+    names = {pair[0].name for pair in result.alignment.mismatched}
+    assert names == {"model.embed_tokens.weight", "lm_head.weight"}
+    assert 0 < result.alignment.coverage < 1
+    assert result.facts.coverage == result.alignment.coverage
+    assert result.tier.ran is Tier.WEIGHTS
+    assert "do not have the same tensors" in result.tier.reason
+    assert result.candidate.num_parameters == result.base.num_parameters + 2 * 8 * 16
+
+
+def test_a_tensor_that_is_missing_leaves_the_weights_without_a_forward_pass(copies):
+    perturb(copies[0], copies[1].parent / "less", lambda tensors: tensors.pop(MLP))
+    result = scan(copies[0], copies[1].parent / "less")
+    assert [info.name for info in result.alignment.base_only] == [MLP]
+    assert result.tier.ran is Tier.WEIGHTS
+    assert "load" not in stages(result)
+
+
+def test_different_architectures_are_refused_before_anything_is_measured(folders, tmp_path):
+    other = build_base(tmp_path / "other", family="mistral")
+    with pytest.raises(IncomparableError, match="different architectures"):
+        scan(folders[0], other)
+
+
+def test_models_without_a_tensor_in_common_are_refused(copies):
+    renamed = perturb(
+        copies[1],
+        copies[1].parent / "renamed",
+        lambda t: [t.update({f"x.{name}": t.pop(name)}) for name in list(t)],
+    )
+    with pytest.raises(IncomparableError, match="no tensor of the base"):
+        scan(copies[0], renamed)
+
+
+# Broken numbers.
+
+BROKEN = list(itertools.product((torch.nan, torch.inf, -torch.inf), (0, 1)))
+
+
+@pytest.mark.parametrize(("value", "side"), BROKEN, ids=str)
+@pytest.mark.parametrize("tier", ["weights", "full"])
+def test_a_broken_number_in_a_paired_tensor_gives_no_number_at_all(copies, value, side, tier):
+    broken = perturb(
+        copies[side],
+        copies[side].parent / "broken",
+        lambda tensors: tensors[MLP].view(-1)[7].fill_(value),
+    )
+    pair = (broken, copies[1]) if side == 0 else (copies[0], broken)
+    check_broken(scan(*pair, tier), MLP)
+
+
+def check_broken(result, first):
+    said = f"1 tensors hold NaN or infinity, first {first}"
+    assert result.defects == (f"weights: {said}",)
+    assert result.tier.ran is Tier.WEIGHTS
+    assert "load" not in stages(result)
+    assert result.probe is None
+    for signal in result.signals:
+        attempted = signal.name in WEIGHT_SIGNALS
+        assert signal.outcome is (Outcome.INCONCLUSIVE if attempted else Outcome.NOT_MEASURED)
+        assert signal.estimate is None
+        assert signal.measurements == ()
+    assert reasons(result)[SignalName.WEIGHT_GEOMETRY] == said
+    assert reasons(result)[SignalName.SPECTRAL_DIVERGENCE] == said
+    assert result.sdi.outcome is Outcome.INCONCLUSIVE
+    assert result.sdi.estimate is result.sdi_plus.estimate is None
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["base", "candidate"])
+def test_a_broken_number_in_a_tensor_of_one_model_only_gives_none_either(copies, side):
+    extra = perturb(
+        copies[side],
+        copies[side].parent / "extra",
+        lambda tensors: tensors.update(extra=torch.tensor([1.0, torch.nan])),
+    )
+    pair = (extra, copies[1]) if side == 0 else (copies[0], extra)
+    check_broken(scan(*pair), "extra")
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["base", "candidate"])
+def test_a_broken_number_in_a_mismatched_tensor_gives_none_either(copies, side):
+    def grow(tensors):
+        tensors[MLP] = torch.cat([tensors[MLP], torch.full((1, 16), torch.inf)])
+
+    grown = perturb(copies[side], copies[side].parent / "grown", grow)
+    pair = (grown, copies[1]) if side == 0 else (copies[0], grown)
+    check_broken(scan(*pair), MLP)
+
+
+def test_unpaired_tensors_that_are_whole_are_no_defect(copies):
+    extra = perturb(
+        copies[1],
+        copies[1].parent / "extra",
+        lambda t: t.update(extra=torch.ones(3), n=torch.arange(3)),
+    )
+    result = scan(copies[0], extra)
+    assert result.defects == ()
+    assert outcomes(result)[SignalName.WEIGHT_GEOMETRY] is Outcome.MEASURED
+
+
+def test_a_broken_number_that_the_base_was_asked_to_run_never_runs(copies):
+    # Was asked for tier full, and full would have run: the plan is lowered after the weights.
+    broken = perturb(
+        copies[1], copies[1].parent / "b", lambda t: t["lm_head.weight"][0].fill_(torch.nan)
+    )
+    result = scan(copies[0], broken)
+    assert result.tier.requested == "full"
+    assert result.tier.reason == "the weights are not finite"
+    assert all(
+        "the weights are not finite" in r
+        for n, r in reasons(result).items()
+        if n not in WEIGHT_SIGNALS
+    )
+
+
+def test_finite_weights_that_overflow_give_no_index(copies):
+    # Each weight is a number; what the model makes of them is not.
+    large = perturb(copies[1], copies[1].parent / "large", lambda t: t[MLP].mul_(1e38))
+    result = scan(copies[0], large)
+    assert result.defects == ()
+    assert result.tier.ran is Tier.FULL
+    found = outcomes(result)
+    assert found[SignalName.REPRESENTATION_DRIFT] is Outcome.INCONCLUSIVE
+    assert found[SignalName.BEHAVIOUR] is Outcome.INCONCLUSIVE
+    assert found[SignalName.CURVATURE_SHIFT] is Outcome.NOT_MEASURED
+    assert "no usable numbers" in reasons(result)[SignalName.CURVATURE_SHIFT]
+    assert result.sdi.outcome is Outcome.INCONCLUSIVE
+    assert result.sdi.estimate is None
+    assert "curvature" not in stages(result)
+
+
+# Settings.
+
+
+def test_depth_weights_may_be_given_for_every_layer_group(folders):
+    groups = ("embedding", "layers.0", "layers.1", "other", "head")
+    weighting = DepthWeighting(scheme="list", values=(0.0, 0.0, 1.0, 0.0, 0.0))
+    result = scan(*folders, "weights", depth_weighting=weighting)
+    assert result.alignment.layers == groups
+    for signal in result.signals:
+        if signal.name in WEIGHT_SIGNALS:
+            (layer,) = (r for r in signal.by_layer(signal.metric) if r.layer == "layers.1")
+            assert signal.estimate.value == pytest.approx(layer.estimate.value)
+
+
+def test_depth_weights_that_do_not_fit_are_refused(folders):
+    with pytest.raises(UsageError, match="expected 5 weights"):
+        scan(*folders, "weights", depth_weighting=DepthWeighting(scheme="list", values=(1.0,)))
+
+
+def test_layer_groups_are_in_model_order_whatever_the_files_order(folders):
+    for signal in scan(*folders).signals:
+        layers = [row.layer for row in signal.by_layer(signal.metric)]
+        expected = ["embedding", "layers.0", "layers.1", "other", "head"]
+        assert layers == [layer for layer in expected if layer in layers]
+
+
+def test_a_probe_with_a_stratum_that_is_too_small_gives_no_number(folders):
+    probe = tiny_probe(3)
+    result = scan(*folders, "probe", probe=probe)
+    assert outcomes(result)[SignalName.REPRESENTATION_DRIFT] is Outcome.INCONCLUSIVE
+    assert result.sdi.outcome is Outcome.INCONCLUSIVE
+
+
+# The record.
+
+
+class Recorder:
+    def __init__(self):
+        self.calls = []
+
+    def advance(self, stage, done, total, detail=""):
+        self.calls.append((stage, done, total, detail))
+
+
+def test_progress_clock_and_time_of_day_are_those_of_the_caller(folders):
+    recorder, ticks = Recorder(), itertools.count()
+    effects = Effects(
+        sources={Scheme.FILE: FolderSource()},
+        progress=recorder,
+        clock=lambda: float(next(ticks)),
+        now=lambda: datetime(2026, 3, 4, 5, 6, 7, 8, tzinfo=UTC),
+    )
+    result = run_scan(request_of(*folders), effects)
+    assert result.started_at == "2026-03-04T05:06:07+00:00"
+    assert [cost.seconds for cost in result.stages] == [1.0] * 7
+    assert all(cost.peak_host_bytes > 10_000_000 for cost in result.stages)
+    assert all(cost.peak_device_bytes is None for cost in result.stages)
+    seen = list(dict.fromkeys(call[0] for call in recorder.calls))
+    assert seen == ["digest", "weights", "probe", "curvature"]
+    for name in ("weights", "probe", "curvature"):
+        steps = [(done, total) for stage, done, total, _ in recorder.calls if stage == name]
+        assert steps == [(i, steps[-1][1]) for i in range(steps[-1][1] + 1)]
+
+
+def test_the_time_of_day_is_utc_by_default(folders):
+    started = datetime.fromisoformat(scan(*folders, "weights").started_at)
+    assert started.utcoffset().total_seconds() == 0
+    assert abs((datetime.now(UTC) - started).total_seconds()) < 60
+
+
+def test_what_the_numbers_were_computed_with_is_recorded(folders):
+    found = scan(*folders, "weights", seed=5).environment
+    versions = dict(found.versions)
+    assert list(versions) == ["python", "sdi-gate", "torch", "transformers", "safetensors"]
+    assert versions["torch"] == torch.__version__
+    assert (found.device, found.compute_dtype, found.seed) == ("cpu", "float32", 5)
+    assert found.num_threads == torch.get_num_threads()
+    assert found.platform
+
+
+def test_both_models_are_described(folders):
+    result = scan(*folders, "weights")
+    assert result.base.architecture == result.candidate.architecture == "LlamaForCausalLM"
+    assert result.base.num_parameters == 13_520
+    assert result.base.dtypes == ("F32",)
+    assert result.base.snapshot.folder == folders[0]
+
+
+def test_a_source_that_is_not_there_is_a_bug_and_not_a_verdict(folders):
+    effects = Effects(sources={}, progress=Recorder())
+    with pytest.raises(KeyError, match="FILE"):
+        run_scan(request_of(*folders), effects)
+
+
+# The verdict.
+
+POLICY = b"""
+version: 1
+name: trial
+required-tier: probe
+limits:
+  sdi:
+    warn: 0.4
+    fail: 0.6
+"""
+
+
+def verdict_of(result):
+    return judge_scan(result, parse_policy(POLICY, path="trial.yml")).verdict.status
+
+
+def test_a_copy_passes_noise_fails_and_what_was_not_measured_is_inconclusive(copies):
+    base, candidate = copies
+    noise = perturb(base, base.parent / "noise", add_noise(2.0))
+    broken = perturb(candidate, base.parent / "broken", lambda t: t[MLP].fill_(torch.nan))
+    shutil.copytree(base, base.parent / "copy")
+    assert verdict_of(scan(base, base.parent / "copy")) is Status.PASS
+    assert verdict_of(scan(base, noise)) is Status.FAIL
+    assert verdict_of(scan(base, broken)) is Status.INCONCLUSIVE
+    assert verdict_of(scan(base, base.parent / "copy", "weights")) is not Status.PASS
+
+
+def test_a_judgement_keeps_its_policy(folders):
+    policy = parse_policy(POLICY, path="trial.yml")
+    assert judge_scan(scan(*folders, "probe"), policy).policy is policy
+
+
+def test_facts_hold_everything_that_is_judged(folders):
+    result = scan(*folders, "probe")
+    facts = replace(result, defects=("a defect",)).facts
+    assert facts.tier is Tier.PROBE
+    assert facts.coverage == 1.0
+    assert facts.sdi == result.sdi.estimate
+    assert facts.sdi_plus == result.sdi_plus.estimate
+    assert facts.signals == result.signals
+    assert facts.defects == ("a defect",)
