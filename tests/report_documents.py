@@ -317,6 +317,7 @@ def alignment(**overrides):
         "base_only": (),
         "candidate_only": (),
         "mismatched": (),
+        "config_differences": (),
     }
     return AlignmentEntry(**{**facts, **overrides})
 

@@ -9,6 +9,7 @@ from sdi_gate.gate.request import TierChoice
 from sdi_gate.gate.result import TierDecision
 from sdi_gate.gate.tier import highest_tier, this_machine, workload
 from sdi_gate.models.causal_lm import max_positions
+from sdi_gate.models.differences import config_differences
 from sdi_gate.models.tokens import (
     TokenizedProbe,
     TokenizerComparison,
@@ -33,11 +34,25 @@ class Plan:
         decision: Which tier runs, and why.
         tokenizer: Whether the models read alike.
         tokens: The probe set as tokens; None exactly if the tier is ``weights``.
+        config_differences: Settings that differ and can change what a model computes.
     """
 
     decision: TierDecision
     tokenizer: TokenizerComparison
     tokens: TokenizedProbe | None
+    config_differences: tuple[str, ...] = ()
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """Return what the tier that runs is blind to and must not pass over.
+
+        The same weights under another rotary base or another norm's epsilon compute something
+        else, and only a forward pass shows how much.
+        """
+        if not self.config_differences or self.tokens is not None:
+            return ()
+        named = ", ".join(self.config_differences[:5])
+        return (f"the configurations differ ({named}) and tier weights cannot see what that does",)
 
     def lowered(self, reason: str) -> Plan:
         """Return the plan that measures the weights only.
@@ -71,6 +86,13 @@ def make_plan(
     Raises:
         FormatError: If a tokenizer or a configuration cannot be used.
     """  # noqa: DOC502 - raised by the functions called
+    plan = _decide(request, base, candidate, weights)
+    return replace(plan, config_differences=config_differences(base, candidate))
+
+
+def _decide(
+    request: ScanRequest, base: ModelSnapshot, candidate: ModelSnapshot, weights: Weights
+) -> Plan:
     if request.tier is TierChoice.WEIGHTS:
         not_looked = TokenizerComparison(same=None, detail="not looked at in tier weights")
         return _weights_only(request, not_looked, "tier weights was asked for")

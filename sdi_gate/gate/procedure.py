@@ -37,7 +37,7 @@ from sdi_gate.signals.divergence import Divergence, combine
 from sdi_gate.signals.interface import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sdi_gate.gate.request import ScanRequest
     from sdi_gate.gate.result import StageCost
@@ -115,12 +115,12 @@ def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
     results = (found.geometry, found.spectral, *probed)
     # 6. Combine
     measured = _Measured(
-        base=_describe(base, config.architecture, weights.base),
-        candidate=_describe(candidate, config.architecture, weights.candidate),
+        base=_describe(base, config.name, weights.base),
+        candidate=_describe(candidate, config.name, weights.candidate),
         alignment=weights.alignment,
         plan=plan,
         signals=(*results, *skipped_signals(results, plan.decision)),
-        defects=(*found.defects, *unsteady),
+        defects=(*found.defects, *unsteady, *_unusable(results, found.defects), *plan.defects),
     )
     return _combine(request, measured, started, stages.costs)
 
@@ -136,6 +136,16 @@ def judge_scan(result: ScanResult, policy: LoadedPolicy) -> Judgement:
         The verdict with its policy.
     """
     return Judgement(policy=policy, verdict=judge(policy.policy, result.facts))
+
+
+def _unusable(results: Sequence[SignalResult], known: Sequence[str]) -> list[str]:
+    # What was attempted in vain never passes, whatever a policy asks for. Weights that are not
+    # finite have their own sentence.
+    return [
+        f"{result.name} is inconclusive: {result.reason}"
+        for result in results
+        if result.outcome is Outcome.INCONCLUSIVE and not known
+    ]
 
 
 def _fetch(ref: ModelRef, effects: Effects) -> ModelSnapshot:
@@ -184,6 +194,7 @@ def _combine(
         base=measured.base,
         candidate=measured.candidate,
         alignment=measured.alignment,
+        config_differences=measured.plan.config_differences,
         tokenizer=measured.plan.tokenizer,
         tier=measured.plan.decision,
         probe=_probe_facts(request, measured.plan),

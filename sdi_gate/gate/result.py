@@ -117,6 +117,7 @@ class ScanResult:
         base: The base.
         candidate: The candidate.
         alignment: How their tensors were matched.
+        config_differences: Settings that differ and can change what a model computes.
         tokenizer: Whether they read text alike.
         tier: Which tier ran.
         probe: The probe set, if it was read.
@@ -133,6 +134,7 @@ class ScanResult:
     base: ModelFacts
     candidate: ModelFacts
     alignment: Alignment
+    config_differences: tuple[str, ...]
     tokenizer: TokenizerComparison
     tier: TierDecision
     probe: ProbeFacts | None

@@ -19,11 +19,28 @@ class ModelConfig:
 
     Attributes:
         model_type: Family, such as ``llama``.
-        architecture: Class, such as ``LlamaForCausalLM``; the family's name if none is given.
+        architecture: Class, such as ``LlamaForCausalLM``; None if none is named.
     """
 
     model_type: str
-    architecture: str
+    architecture: str | None
+
+    @property
+    def name(self) -> str:
+        """Return the class, or the family where no class is named."""
+        return self.architecture or self.model_type
+
+    def is_same_kind(self, other: ModelConfig) -> bool:
+        """Say whether two models are of one kind.
+
+        Args:
+            other: The other model's configuration.
+
+        Returns:
+            True if the families agree, and the classes where both are named.
+        """
+        classes = {self.architecture, other.architecture} - {None}
+        return self.model_type == other.model_type and len(classes) <= 1
 
 
 def read_config(snapshot: ModelSnapshot) -> ModelConfig:
@@ -54,7 +71,7 @@ def read_config(snapshot: ModelSnapshot) -> ModelConfig:
     named = plain.get("architectures")
     first = named[0] if isinstance(named, list) and named else None
     return ModelConfig(
-        model_type=model_type, architecture=first if isinstance(first, str) else model_type
+        model_type=model_type, architecture=first if isinstance(first, str) else None
     )
 
 
@@ -72,10 +89,10 @@ def check_same_architecture(base: ModelSnapshot, candidate: ModelSnapshot) -> Mo
         IncomparableError: If family or class differ.
     """
     ours, theirs = read_config(base), read_config(candidate)
-    if ours != theirs:
+    if not ours.is_same_kind(theirs):
         msg = (
-            f"different architectures: {base.ref} is {ours.architecture} ({ours.model_type}),"
-            f" {candidate.ref} is {theirs.architecture} ({theirs.model_type})"
+            f"different architectures: {base.ref} is {ours.name} ({ours.model_type}),"
+            f" {candidate.ref} is {theirs.name} ({theirs.model_type})"
         )
         raise IncomparableError(msg, hint="a candidate is compared with the base it was made from")
     return ours

@@ -164,12 +164,12 @@ def compare_tokenizers(
     if base.get_vocab() != candidate.get_vocab():
         sizes = f"{len(base.get_vocab())} and {len(candidate.get_vocab())} entries"
         return TokenizerComparison(same=False, detail=f"the vocabularies differ ({sizes})")
-    texts = [sample.text for sample in probe.samples]
+    texts = [text for sample in probe.samples for text in (sample.text, sample.prompt) if text]
     different = sum(_ids(base, text) != _ids(candidate, text) for text in texts)
     if different:
-        detail = f"{different} of {len(texts)} probe samples give other tokens"
+        detail = f"{different} of {len(texts)} probe texts give other tokens"
         return TokenizerComparison(same=False, detail=detail)
-    detail = "same vocabulary, same tokens on every probe sample"
+    detail = "same vocabulary, same tokens on every probe text"
     if getattr(base, "chat_template", None) != getattr(candidate, "chat_template", None):
         detail += "; the chat templates differ, the base's was used for both"
     return TokenizerComparison(same=True, detail=detail)

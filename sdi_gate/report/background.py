@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
 
 _MAX_TENSORS = 20
+_MAX_SETTINGS = 10
 _MAX_FILES = 40
 _MAX_DEFECTS = 20
 _MAX_STAGES = 40
@@ -53,8 +54,19 @@ def alignment_section(document: ResultDocument) -> Section:
     read = f"Tokenizer: {same}. {clean(tokenizer.detail, SENTENCE_LIMIT)}"
     return Section(
         title="Alignment",
-        sentences=(compared, read),
+        sentences=(compared, read, _settings_that_differ(alignment.config_differences)),
         tables=tuple(table for table in tables if table.total),
+    )
+
+
+def _settings_that_differ(names: Sequence[str]) -> str:
+    if not names:
+        return "Configuration: no setting differs that changes what a model computes."
+    shown = ", ".join(names[:_MAX_SETTINGS])
+    more = f" and {count(len(names) - _MAX_SETTINGS)} more" if len(names) > _MAX_SETTINGS else ""
+    differing = clean(f"{shown}{more}", SENTENCE_LIMIT)
+    return (
+        f"Configuration: {plural(len(names), 'setting')} may change what is computed: {differing}."
     )
 
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sdi_gate.gate.result import Environment, Judgement, ModelFacts, ProbeFacts, ScanResult
-    from sdi_gate.models.layers import Alignment
     from sdi_gate.models.weights import TensorInfo
     from sdi_gate.policy.verdict import Finding
     from sdi_gate.signals.divergence import Contribution, Divergence
@@ -57,7 +56,7 @@ def build_document(result: ScanResult, judgement: Judgement | None) -> ResultDoc
         schema=SCHEMA,
         base=_model(result.base),
         candidate=_model(result.candidate),
-        alignment=_alignment(result.alignment),
+        alignment=_alignment(result),
         tokenizer=TokenizerEntry(same=result.tokenizer.same, detail=result.tokenizer.detail),
         tier=TierEntry(
             requested=result.tier.requested.value,
@@ -103,7 +102,8 @@ def _text(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def _alignment(alignment: Alignment) -> AlignmentEntry:
+def _alignment(result: ScanResult) -> AlignmentEntry:
+    alignment = result.alignment
     return AlignmentEntry(
         coverage=alignment.coverage,
         num_paired=len(alignment.paired),
@@ -114,6 +114,7 @@ def _alignment(alignment: Alignment) -> AlignmentEntry:
             MismatchEntry(name=base.name, base_shape=base.shape, candidate_shape=other.shape)
             for base, other in alignment.mismatched
         ),
+        config_differences=result.config_differences,
     )
 
 

@@ -57,6 +57,9 @@ class AlignmentEntry(Part):
     base_only: tuple[TensorEntry, ...]
     candidate_only: tuple[TensorEntry, ...]
     mismatched: tuple[MismatchEntry, ...]
+    config_differences: Annotated[
+        tuple[str, ...], Field(description="settings that differ and can change the computation")
+    ]
 
 
 class TokenizerEntry(Part):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -344,7 +345,10 @@ def test_finite_weights_that_overflow_give_no_index(copies):
     # Each weight is a number; what the model makes of them is not.
     large = perturb(copies[1], copies[1].parent / "large", lambda t: t[MLP].mul_(1e38))
     result = scan(copies[0], large)
-    assert result.defects == ()
+    assert [defect.partition(":")[0] for defect in result.defects] == [
+        "representation-drift is inconclusive",
+        "behaviour is inconclusive",
+    ]
     assert result.tier.ran is Tier.FULL
     found = outcomes(result)
     assert found[SignalName.REPRESENTATION_DRIFT] is Outcome.INCONCLUSIVE
@@ -492,3 +496,21 @@ def test_facts_hold_everything_that_is_judged(folders):
     assert facts.sdi_plus == result.sdi_plus.estimate
     assert facts.signals == result.signals
     assert facts.defects == ("a defect",)
+
+
+def test_a_configuration_that_computes_something_else_never_passes_unseen(copies):
+    base, _ = copies
+    config = json.loads((base / "config.json").read_text())
+    twin = perturb(base, base.parent / "twin")
+    (twin / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.5}))
+    blind = scan(base, twin, "weights")
+    assert blind.config_differences == ("rms_norm_eps",)
+    assert blind.sdi.estimate.value == 0.0
+    assert blind.defects == (
+        "the configurations differ (rms_norm_eps) and tier weights cannot see what that does",
+    )
+    lax = parse_policy(b"version: 1\nname: lax\nlimits: {sdi: {fail: 1.0}}\n", path="lax.yml")
+    assert judge_scan(blind, lax).verdict.status is Status.INCONCLUSIVE
+    seen = scan(base, twin, "probe")
+    assert seen.defects == ()
+    assert seen.sdi.estimate.value > 0.0

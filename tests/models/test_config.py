@@ -31,7 +31,9 @@ def test_family_and_class_are_read_as_transformers_writes_them(tmp_path, family)
 
 @pytest.mark.parametrize("named", [None, [], "X", [3], {}], ids=repr)
 def test_a_class_that_is_not_named_is_called_by_the_family(model, named):
-    assert read_config(model(model_type="llama", architectures=named)).architecture == "llama"
+    found = read_config(model(model_type="llama", architectures=named))
+    assert found.architecture is None
+    assert found.name == "llama"
 
 
 @pytest.mark.parametrize("model_type", [None, "", 3, ["llama"]], ids=repr)
@@ -62,7 +64,7 @@ def test_a_model_that_makes_transformers_load_other_weights_is_refused(model):
     [
         {"model_type": "mistral", "architectures": ["A"]},
         {"model_type": "llama", "architectures": ["B"]},
-        {"model_type": "llama"},
+        {"model_type": "mistral"},
     ],
     ids=["family", "class", "no-class"],
 )
@@ -74,6 +76,13 @@ def test_different_architectures_cannot_be_compared(model, other):
     with pytest.raises(IncomparableError, match="different architectures") as caught:
         check_same_architecture(candidate, base)
     assert caught.value.exit_code is ExitCode.INCOMPARABLE
+
+
+def test_a_class_that_one_model_does_not_name_is_taken_to_be_the_others(model):
+    base = model("base", model_type="llama", architectures=["A"])
+    candidate = model("candidate", model_type="llama")
+    assert check_same_architecture(base, candidate).name == "A"
+    assert check_same_architecture(candidate, base).name == "llama"
 
 
 def test_the_same_architecture_may_differ_in_everything_else(model):

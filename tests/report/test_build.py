@@ -1,0 +1,219 @@
+"""The document holds what the scan found: each figure is looked up in both."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import CPU, add_noise, build_base, perturb, rewrite, tiny_probe
+
+from sdi_gate.gate.procedure import Effects, judge_scan, run_scan
+from sdi_gate.gate.request import ScanRequest, Settings, TierChoice
+from sdi_gate.models.folder import FolderSource
+from sdi_gate.models.ref import ModelRef, Scheme
+from sdi_gate.policy.loader import load_policy
+from sdi_gate.progress import NullProgress
+from sdi_gate.report.build import build_document
+from sdi_gate.report.document import dump, load
+
+POLICY = Path(__file__).parents[2] / "policies" / "strict.yml"
+SMALL = Settings(curvature_draws=2, curvature_samples=2, curvature_tokens=8)
+
+
+def scan(base, candidate, tier):
+    request = ScanRequest(
+        base=ModelRef.parse(f"file:{base}"),
+        candidate=ModelRef.parse(f"file:{candidate}"),
+        tier=TierChoice(tier),
+        device=CPU,
+        probe=tiny_probe(),
+        settings=SMALL,
+    )
+    effects = Effects(
+        sources={Scheme.FILE: FolderSource()},
+        progress=NullProgress(),
+        clock=iter(range(100)).__next__,
+        now=lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    )
+    return run_scan(request, effects)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("build")
+    base = build_base(folder / "base")
+    return base, perturb(base, folder / "candidate", add_noise(0.5))
+
+
+@pytest.fixture(scope="module")
+def full(folders):
+    return scan(*folders, "full")
+
+
+@pytest.fixture(scope="module")
+def partial(folders, tmp_path_factory):
+    """A candidate that lacks, adds and reshapes tensors."""
+
+    def change(tensors):
+        norm = tensors.pop("model.norm.weight")
+        tensors["extra.weight"] = norm
+        tensors["lm_head.weight"] = torch.ones(4, 4)
+
+    base, candidate = folders
+    return scan(base, perturb(candidate, tmp_path_factory.mktemp("x") / "c", change), "weights")
+
+
+@pytest.mark.parametrize("judged", [True, False])
+@pytest.mark.parametrize("which", ["full", "partial"])
+def test_every_document_survives_writing_and_reading(which, judged, request):
+    result = request.getfixturevalue(which)
+    judgement = judge_scan(result, load_policy(POLICY)) if judged else None
+    document = build_document(result, judgement)
+    assert load(dump(document), "test") == document
+    assert (document.verdict is None) != judged
+
+
+def test_models_are_named_with_their_files(full, folders):
+    document = build_document(full, None)
+    for entry, facts, folder in (
+        (document.base, full.base, folders[0]),
+        (document.candidate, full.candidate, folders[1]),
+    ):
+        assert entry.reference == f"file:{folder}"
+        assert entry.commit is None
+        assert entry.digest == facts.snapshot.digest
+        assert entry.architecture == "LlamaForCausalLM"
+        assert entry.dtypes == ("F32",)
+        assert entry.num_parameters == facts.num_parameters > 0
+        assert {(f.name, f.size_bytes, f.sha256) for f in entry.files} == {
+            (f.name, f.size_bytes, f.sha256) for f in facts.snapshot.files
+        }
+    assert document.base.digest != document.candidate.digest
+
+
+def test_every_signal_has_every_measurement(full):
+    entries = build_document(full, None).signals
+    assert [entry.name for entry in entries] == [signal.name.value for signal in full.signals]
+    assert {entry.outcome for entry in entries} == {"measured"}
+    for entry, signal in zip(entries, full.signals, strict=True):
+        assert entry.metric == signal.metric
+        assert entry.version == signal.id.version
+        assert {(p.name, p.value) for p in entry.parameters} == set(signal.id.parameters)
+        assert entry.headline.value == signal.estimate.value
+        assert entry.headline.stderr == signal.estimate.stderr
+        assert entry.headline.n == signal.estimate.n
+        assert [
+            (row.metric, row.layer, row.tensor, row.stratum, row.estimate.value)
+            for row in entry.measurements
+        ] == [
+            (row.metric, row.layer, row.tensor, row.stratum, row.estimate.value)
+            for row in signal.measurements
+        ]
+
+
+def test_an_index_is_the_sum_of_its_contributions_and_of_its_layers(full):
+    document = build_document(full, None)
+    for entry, divergence in ((document.sdi, full.sdi), (document.sdi_plus, full.sdi_plus)):
+        assert entry.estimate.value == divergence.estimate.value
+        total = sum(item.contribution for item in entry.contributions)
+        assert total == pytest.approx(entry.estimate.value, rel=1e-12)
+        for item in entry.contributions:
+            assert item.contribution == pytest.approx(item.weight * item.phi, rel=1e-12)
+    shares = sum(row.contribution for row in document.sdi.by_layer)
+    assert shares == pytest.approx(document.sdi.estimate.value, rel=1e-9)
+
+
+def test_the_probe_is_described_if_it_was_read(full, partial):
+    entry, probe = build_document(full, None).probe, tiny_probe()
+    assert (entry.name, entry.digest, entry.num_samples) == ("tiny", probe.digest, 10)
+    assert {(row.name, row.num_samples) for row in entry.strata} == set(probe.strata.items())
+    assert build_document(partial, None).probe is None
+
+
+def test_tensors_without_a_partner_are_listed(partial):
+    entry = build_document(partial, None).alignment
+    assert [row.name for row in entry.base_only] == ["model.norm.weight"]
+    assert [row.name for row in entry.candidate_only] == ["extra.weight"]
+    assert [(row.name, row.candidate_shape) for row in entry.mismatched] == [
+        ("lm_head.weight", (4, 4))
+    ]
+    assert entry.num_paired == len(partial.alignment.paired)
+    assert entry.paired_parameters == partial.alignment.paired_parameters
+    assert 0.0 < entry.coverage < 1.0
+
+
+def test_what_was_not_measured_has_a_reason_and_no_number(partial):
+    document = build_document(partial, None)
+    missing = [entry for entry in document.signals if entry.outcome == "not-measured"]
+    assert {entry.name for entry in missing} == {
+        "representation-drift",
+        "curvature-shift",
+        "behaviour",
+    }
+    assert all(entry.headline is None and entry.reason for entry in missing)
+    assert document.sdi_plus.estimate is None
+    assert document.sdi_plus.reason
+
+
+def test_a_verdict_has_every_finding_and_the_one_that_decided(full):
+    judgement = judge_scan(full, load_policy(POLICY))
+    entry = build_document(full, judgement).verdict
+    assert entry.status == judgement.verdict.status.value
+    assert entry.exit_code == judgement.verdict.exit_code
+    assert entry.policy_name == "strict"
+    assert entry.policy_digest == judgement.policy.digest
+    assert entry.findings[entry.deciding].reason == judgement.verdict.deciding.reason
+    for row, finding in zip(entry.findings, judgement.verdict.findings, strict=True):
+        assert (row.rule, row.metric, row.status) == (finding.rule, finding.metric, finding.status)
+        assert (row.observed, row.stderr, row.margin) == (
+            finding.observed,
+            finding.stderr,
+            finding.margin,
+        )
+        assert (row.warn, row.fail) == (finding.warn, finding.fail)
+        assert row.bound == (finding.bound.value if finding.bound else None)
+        assert (row.layer, row.stratum) == (finding.layer, finding.stratum)
+
+
+def test_the_cost_has_every_stage_and_the_beginning(full):
+    cost = build_document(full, None).cost
+    assert cost.started_at == "2026-01-02T03:04:05+00:00"
+    stages = ("resolve", "align", "plan", "weights", "load", "probe", "curvature")
+    assert tuple(stage.stage for stage in cost.stages) == stages
+    assert {stage.seconds for stage in cost.stages} == {1.0}
+    assert all(stage.peak_host_bytes > 0 for stage in cost.stages)
+    assert {stage.peak_device_bytes for stage in cost.stages} == {None}
+
+
+def test_the_environment_names_what_the_numbers_were_computed_with(full):
+    entry = build_document(full, None).environment
+    assert entry.torch == torch.__version__
+    assert (entry.device, entry.compute_dtype, entry.seed) == ("cpu", "float32", 0)
+    assert entry.num_threads == torch.get_num_threads()
+
+
+def test_defects_are_kept(folders, tmp_path):
+    def damage(tensors):
+        tensors["model.norm.weight"][0] = torch.nan
+
+    base, candidate = folders
+    result = scan(base, rewrite(perturb(candidate, tmp_path / "c"), damage), "probe")
+    document = build_document(result, None)
+    assert document.defects == result.defects != ()
+    assert document.sdi.outcome == "inconclusive"
+
+
+def test_names_that_are_no_text_are_made_visible(full):
+    ref = ModelRef(scheme=Scheme.FILE, location="a\udcffb")
+    snapshot = replace(full.base.snapshot, ref=ref)
+    hostile = replace(
+        full,
+        base=replace(full.base, snapshot=snapshot, architecture="half \ud800"),
+        probe=replace(full.probe, name="p\udcfe.jsonl"),
+    )
+    document = build_document(hostile, None)
+    assert document.base.reference == r"file:a\udcffb"
+    assert document.base.architecture == r"half \ud800"
+    assert document.probe.name == r"p\udcfe.jsonl"
+    assert load(dump(document), "test") == document
