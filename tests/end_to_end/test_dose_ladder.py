@@ -88,7 +88,7 @@ def estimate(result, metric):
     """Return value and standard error of an index, of a signal, or of one metric of a signal."""
     if metric == "sdi":
         found = result["sdi"]["estimate"]
-    elif headline := [s["headline"] for s in result["signals"] if s["name"] == metric]:
+    elif headline := [s["headline"] for s in result["signals"] if metric in {s["name"], s["metric"]}]:
         found = headline[0]
     else:
         (found,) = [

@@ -24,7 +24,6 @@ def hub(tmp_path):
         encoding="utf-8",
     )
     with HubServer() as server:
-        server.repos.clear()
         server.base = server.commit("org/base", base)
         server.tune = server.commit("org/tune", tune)
         yield server
