@@ -119,10 +119,11 @@ def scan(options: ScanOptions) -> int:
 def report(result: Path, form: str) -> None:
     """Render a result.json again, without measuring; the exit code is 0 whatever it says."""
     from sdi_gate.cli.rendering import render_document  # noqa: PLC0415
-    from sdi_gate.report.document import load  # noqa: PLC0415
+    from sdi_gate.report.document import MAX_BYTES, load  # noqa: PLC0415
 
     try:
-        content = result.read_bytes()
+        with result.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as exc:
         msg = f"cannot read {str(result)!r}: {exc.strerror}"
         raise UsageError(msg, hint="give the result.json that a check or a scan wrote") from exc

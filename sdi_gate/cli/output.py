@@ -98,6 +98,21 @@ class VisibleFormatter(logging.Formatter):
         return printable(super().format(record))
 
 
+class VisibleProgress:
+    """Hand progress on, with control characters in names of tensors and strata made visible.
+
+    Args:
+        progress: Who shows it.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def advance(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        """See `Progress.advance`."""
+        self._progress.advance(stage, done, total, printable(detail).replace("\n", "\\n"))
+
+
 @contextmanager
 def progress_on_stderr() -> Iterator[Progress]:
     """Choose how to show progress: a bar on a terminal, a line per stage elsewhere.
@@ -111,4 +126,4 @@ def progress_on_stderr() -> Iterator[Progress]:
     from rich.console import Console  # noqa: PLC0415 - not needed by commands without progress
 
     with RichProgress(Console(stderr=True)) as progress:
-        yield progress
+        yield VisibleProgress(progress)

@@ -171,8 +171,8 @@ def highest_tier(choice: TierChoice, work: Workload, machine: Machine) -> tuple[
         seconds = work.operations(tier) / machine.rate
         if not need <= machine.memory_bytes:
             reasons.append(
-                f"tier {tier} needs about {need / 1e9:.1f} GB of memory and"
-                f" {machine.memory_bytes / 1e9:.1f} GB are free"
+                # How much is free is not said: it changes from run to run, and the result not.
+                f"tier {tier} needs about {need / 1e9:.1f} GB of memory, more than is free"
             )
         elif choice is TierChoice.AUTO and not seconds <= AUTO_BUDGET_S:
             reasons.append(f"tier {tier} would take about {seconds / 60:.0f} minutes here")

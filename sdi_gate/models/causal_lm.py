@@ -46,8 +46,8 @@ def load_model(snapshot: ModelSnapshot, device: torch.device, dtype: torch.dtype
         The model.
 
     Raises:
-        FormatError: If transformers cannot load it, or a weight that it needs is missing and
-            would have been made up.
+        FormatError: If transformers cannot load it, or its weights are not those, all of them
+            and no others, that its configuration asks for.
     """
     with _loadable(snapshot):
         # The stubs do not know that output_loading_info makes this a pair.
@@ -64,12 +64,13 @@ def load_model(snapshot: ModelSnapshot, device: torch.device, dtype: torch.dtype
             ),
         )
     model, info = pair
-    missing = sorted(info["missing_keys"])
-    if missing:
-        msg = (
-            f"{snapshot.ref} lacks {len(missing)} weights of its architecture, {missing[0]!r} first"
-        )
-        raise FormatError(msg, hint="copy or download the model again, every file of it")
+    # A weight that is missing would have been made up, and one that is left over was measured
+    # and is not run: either way the model that runs is not the one in the files.
+    for verb, key in (("lacks", "missing_keys"), ("holds and does not use", "unexpected_keys")):
+        if names := sorted(info[key]):
+            msg = f"{snapshot.ref} {verb} {len(names)} weights, {names[0]!r} first: its weights do"
+            hint = "copy or download the model again; --tier weights compares it without loading it"
+            raise FormatError(f"{msg} not fit its config.json", hint=hint)
     nn.Module.to(model, device)
     model.eval()  # type: ignore[no-untyped-call]
     return LoadedModel(model=model, layers=decoder_layers(model))

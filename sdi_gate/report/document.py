@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 SCHEMA: Literal["sdi-gate/result/v1"] = "sdi-gate/result/v1"
-_MAX_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 256 * 1024 * 1024
 
 
 class TierEntry(Part):
@@ -261,8 +261,8 @@ def load(data: bytes, where: str) -> ResultDocument:
     Raises:
         UsageError: If the text is not a result document of this version.
     """
-    if len(data) > _MAX_BYTES:
-        msg = f"{where}: not a result document: {len(data)} bytes, at most {_MAX_BYTES} expected"
+    if len(data) > MAX_BYTES:
+        msg = f"{where}: not a result document: {len(data)} bytes, at most {MAX_BYTES} expected"
         raise UsageError(msg)
     try:
         return ResultDocument.model_validate_json(data)

@@ -42,7 +42,7 @@ def run_process(*arguments: object, env: Mapping[str, str], **options: object) -
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "sdi_gate", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - the arguments are ours
         command, check=False, env=dict(env), text=True, encoding="utf-8", timeout=300, **pipes
     )
     return Ended(code=done.returncode, out=done.stdout or "", err=done.stderr or "")

@@ -5,10 +5,17 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from commands import POLICIES, assert_one_clear_error, environment, references, result_of
-from commands import run_process
+from commands import (
+    POLICIES,
+    assert_one_clear_error,
+    environment,
+    references,
+    result_of,
+    run_process,
+)
 
 import sdi_gate.cli.scanning as scanning_module
 from sdi_gate.cli.main import entry
@@ -61,14 +68,16 @@ def test_a_scan_judges_nothing_and_returns_0(run_here, models, tmp_path):
     assert result_of(tmp_path / "out")["verdict"] is None
 
 
-JUDGED = {"pass": ("near", "probe", 0, 6), "fail": ("far", "probe", 10, 10)}
-JUDGED["inconclusive"] = ("near", "weights", 11, 11)
+JUDGED = {"PASS": ("near", "probe", 6), "FAIL": ("far", "probe", 10)}
+JUDGED["INCONCLUSIVE"] = ("near", "weights", 11)
 
 
-@pytest.mark.parametrize(("candidate", "tier", "_judged", "code"), JUDGED.values(), ids=JUDGED)
+@pytest.mark.parametrize("status", JUDGED)
 def test_a_disk_without_room_turns_a_0_into_6_and_hides_no_10_or_11(
-    candidate, tier, _judged, code, check_here, models, tmp_path, monkeypatch
+    status, check_here, models, tmp_path, monkeypatch
 ):
+    candidate, tier, code = JUDGED[status]
+
     def full(_handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -82,7 +91,7 @@ def test_a_disk_without_room_turns_a_0_into_6_and_hides_no_10_or_11(
     assert ended.err.count("sdi-gate: error: cannot write") == 1
     assert "No space left on device" in ended.err
     assert "Report:" not in ended.out
-    assert ended.out.split(":")[0] in {"PASS", "FAIL", "INCONCLUSIVE"}
+    assert ended.out.startswith(f"{status}: ")
     assert names(out) == REPORT
     assert {(out / name).read_text(encoding="utf-8") for name in REPORT} == {"from the last run"}
 
@@ -106,7 +115,7 @@ def test_a_full_standard_output_hides_no_verdict_and_keeps_the_files(
     tier, code, models, probe, tmp_path
 ):
     out = tmp_path / "out"
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         ended = run_process(
             *("check", *references(models / "base", models / "near"), "--tier", tier),
             *("--probe", probe, "--policy", POLICIES / "default.yml", "--out", out),
@@ -169,7 +178,7 @@ def test_an_end_of_file_inside_is_no_interrupt(error, check_here, models, monkey
 
 def test_the_process_ends_with_the_code(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["sdi-gate", "--version"])
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         entry()
     assert capsys.readouterr().out.startswith("sdi-gate, version")
 

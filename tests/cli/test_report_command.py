@@ -42,7 +42,7 @@ def test_every_result_can_be_shown_whatever_it_says(case, run_here, tmp_path):
 def test_showing_a_result_again_loads_no_machine_learning_library(form, tmp_path):
     path = tmp_path / "result.json"
     path.write_bytes(dump(CASES["pass"]()))
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - the arguments are ours
         [sys.executable, "-c", _LIGHT, "report", str(path), "--format", form],
         check=False,
         env=environment(tmp_path),

@@ -1,5 +1,6 @@
 """What a person sees: progress, errors, an interrupted scan."""
 
+import errno
 import os
 import pty
 import re
@@ -7,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
+from pathlib import Path
 
 import pytest
-from commands import environment, references
+from commands import assert_one_clear_error, environment, references
 from tiny_models import build_base, rewrite
 
-from sdi_gate.cli.output import fail, printable, say
-from sdi_gate.errors import UsageError
+from sdi_gate.cli.main import cli
+from sdi_gate.cli.output import fail, printable, progress_on_stderr, put, say
+from sdi_gate.errors import PublishError, UsageError
 
 # A process that was started in the background ignores SIGINT, and so would its children.
 _PROGRAM = """
@@ -33,7 +37,7 @@ def long_scan(models, tmp_path):
     processes = []
 
     def start(**pipes):
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - the arguments are ours
             [sys.executable, "-c", _PROGRAM, *arguments, "--out", tmp_path / "out"],
             env=environment(tmp_path / "home", TMPDIR=str(tmp_path / "tmp"), TERM="xterm"),
             **pipes,
@@ -66,7 +70,7 @@ def test_an_interrupted_scan_ends_with_130_and_leaves_nothing(long_scan, tmp_pat
     assert not any(path for path in (tmp_path / "tmp").rglob("*") if path.is_file())
 
 
-def read_terminal(process, master, until=None):
+def read_terminal(master, until=None):
     seen = b""
     while until is None or until not in seen:
         try:
@@ -83,9 +87,9 @@ def test_an_interrupted_scan_gives_the_terminal_back(long_scan):
     master, slave = pty.openpty()
     process = long_scan(stdout=subprocess.DEVNULL, stderr=slave)
     os.close(slave)
-    before = read_terminal(process, master, until=b"probe")
+    before = read_terminal(master, until=b"probe")
     process.send_signal(signal.SIGINT)
-    after = read_terminal(process, master)
+    after = read_terminal(master)
     os.close(master)
     assert process.wait(timeout=60) == 130
     assert HIDE in before
@@ -96,14 +100,14 @@ def test_an_interrupted_scan_gives_the_terminal_back(long_scan):
 def test_a_terminal_gets_a_bar_and_ends_clean(models, probe, tmp_path):
     master, slave = pty.openpty()
     arguments = ("scan", *references(models / "base", models / "near"), "--tier", "probe")
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - the arguments are ours
         [sys.executable, "-m", "sdi_gate", *arguments, "--probe", probe, "--out", tmp_path / "out"],
         env=environment(tmp_path / "home", TERM="xterm-256color"),
         stdout=subprocess.PIPE,
         stderr=slave,
     )
     os.close(slave)
-    seen = read_terminal(process, master)
+    seen = read_terminal(master)
     out = process.communicate(timeout=60)[0].decode()
     os.close(master)
     assert process.returncode == 0, seen
@@ -121,7 +125,7 @@ def test_a_result_on_a_terminal_has_colours_and_fits_it(models, tmp_path, run_he
     both = references(models / "base", models / "near")
     assert run_here("scan", *both, "--tier", "weights", "--out", tmp_path / "out").code == 0
     master, slave = pty.openpty()
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - the arguments are ours
         [sys.executable, "-m", "sdi_gate", "report", tmp_path / "out" / "result.json"],
         env=environment(tmp_path / "home", TERM="xterm-256color", COLUMNS="90"),
         stdin=slave,
@@ -129,7 +133,7 @@ def test_a_result_on_a_terminal_has_colours_and_fits_it(models, tmp_path, run_he
         stderr=subprocess.PIPE,
     )
     os.close(slave)
-    seen = read_terminal(process, master)
+    seen = read_terminal(master)
     assert process.communicate(timeout=60)[1] == b""
     os.close(master)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
@@ -213,11 +217,75 @@ def test_an_error_has_its_hint_below_it_if_there_is_one(capsys):
     )
 
 
-def test_a_standard_error_that_takes_nothing_is_no_reason_to_fail(monkeypatch):
-    with open("/dev/full", "w", encoding="utf-8", buffering=1) as full:
-        monkeypatch.setattr(sys, "stderr", full)
-        say("nobody hears this")
-        monkeypatch.undo()
-        with pytest.raises(OSError, match="No space left"):
-            full.flush()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+@pytest.fixture
+def full():
+    """A stream of the system's that has no room."""
+    with Path("/dev/full").open("w", encoding="utf-8") as stream:
+        yield stream
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def test_a_standard_error_that_takes_nothing_is_no_reason_to_fail(full, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", full)
+    say("nobody hears this")
+
+
+def test_a_standard_output_that_takes_nothing_is_an_error_once(full, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", full)
+    with pytest.raises(PublishError, match="standard output: No space left on device"):
+        put("nobody reads this")
+    # What is left in its buffer goes nowhere, and the interpreter's last flush finds no error.
+    full.flush()
+
+
+class NoFile(StringIO):
+    """A stream that is no file of the system's, and takes nothing."""
+
+    def write(self, _text):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def test_a_standard_output_that_is_no_file_is_an_error_too(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", NoFile())
+    with pytest.raises(PublishError, match="standard output: Broken pipe"):
+        put("nobody reads this")
+
+
+@pytest.mark.parametrize(("candidate", "code"), [("near", 6), ("far", 10)])
+def test_a_result_that_nobody_can_read_is_still_in_the_files(
+    candidate, code, check_here, models, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", NoFile())
+        ended = check_here(models / candidate)
+    assert_one_clear_error(ended, code, "standard output: Broken pipe")
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+class Terminal(StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_is_drawn_where_standard_error_is_a_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with progress_on_stderr() as progress:
+        progress.advance("weights", 1, 2, "layers.\x1b[31mred\r\n::error::x")
+    seen = sys.stderr.getvalue()
+    assert "weights" in seen
+    assert r"layers.\x1b[31mred\r\n::error::x" in seen
+    assert "\x1b[31mred" not in seen
+
+
+def test_an_interrupt_outside_any_command_is_an_interrupt_too(run_here, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupt)
+    ended = run_here("doctor")
+    assert (ended.code, ended.out) == (130, "")
+    assert ended.err == "sdi-gate: interrupted: no verdict was reached\n"

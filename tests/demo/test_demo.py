@@ -41,7 +41,7 @@ def stage(monkeypatch):
     monkeypatch.setattr(program.transformers_logging, "disable_progress_bar", lambda: None)
     monkeypatch.setattr(program, "train_tokenizer", lambda: ["token"])
     monkeypatch.setattr(program, "new_model", lambda size, seed: {"size": size, "seed": seed})
-    monkeypatch.setattr(program, "train", lambda m, _t, recipe, _s: told["recipes"].append(recipe))
+    monkeypatch.setattr(program, "train", lambda _m, _t, recipe, _s: told["recipes"].append(recipe))
     monkeypatch.setattr(program, "save", lambda _m, _t, folder: told["saved"].append(folder))
 
     def run(codes):

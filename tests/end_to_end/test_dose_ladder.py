@@ -88,8 +88,8 @@ def estimate(result, metric):
     """Return value and standard error of an index, of a signal, or of one metric of a signal."""
     if metric == "sdi":
         found = result["sdi"]["estimate"]
-    elif headline := [s["headline"] for s in result["signals"] if metric in {s["name"], s["metric"]}]:
-        found = headline[0]
+    elif own := [s for s in result["signals"] if metric in {s["name"], s["metric"]}]:
+        found = own[0]["headline"]
     else:
         (found,) = [
             row["estimate"]

@@ -35,7 +35,7 @@ def run(tmp_path, hub, *more, candidate="hf:org/tune", **changes):
     command = [sys.executable, "-m", "sdi_gate", "--verbose", "check", "--base", "hf:org/base"]
     command += ["--candidate", candidate, "--tier", "probe", "--policy", str(POLICY)]
     command += ["--probe", str(tmp_path / "probe.jsonl"), "--out", str(tmp_path / "out")]
-    return subprocess.run(
+    return subprocess.run(  # noqa: S603 - the arguments are ours
         [*command, "--threads", "1", *more],
         check=False,
         env=env | changes,

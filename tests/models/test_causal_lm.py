@@ -89,15 +89,29 @@ def test_a_model_without_lists_has_no_decoder_layers(model):
 def test_a_missing_weight_is_refused_and_never_made_up(tmp_path):
     folder = build_base(tmp_path / "m")
     rewrite(folder, lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight"))
-    with pytest.raises(FormatError, match=r"lacks 1 weights .* 'model\.layers\.1\.mlp\.up_proj"):
+    with pytest.raises(FormatError, match=r"lacks 1 weights, 'model\.layers\.1\.mlp\.up_proj"):
         load(folder)
 
 
 def test_a_missing_layer_is_refused(tmp_path):
     folder = build_base(tmp_path / "m")
     edit_json(folder / "config.json", num_hidden_layers=3)
-    with pytest.raises(FormatError, match=r"lacks 9 weights of its architecture"):
+    with pytest.raises(FormatError, match=r"lacks 9 weights, .* do not fit its config\.json"):
         load(folder)
+
+
+def test_weights_that_would_not_run_are_refused(tmp_path):
+    folder = build_base(tmp_path / "m")
+    edit_json(folder / "config.json", num_hidden_layers=1)
+    with pytest.raises(FormatError, match=r"holds and does not use 9 weights, 'model\.layers\.1\."):
+        load(folder)
+
+
+def test_the_buffers_of_old_checkpoints_are_no_weights(tmp_path):
+    folder = build_base(tmp_path / "m")
+    name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    rewrite(folder, lambda tensors: tensors.update({name: torch.ones(4)}))
+    assert len(load(folder).layers) == 2
 
 
 def test_a_tied_head_is_not_missing(tmp_path):
@@ -162,9 +176,11 @@ def test_code_in_a_models_folder_never_runs(tmp_path):
         assert not canary.exists()
 
 
-def test_a_weight_that_the_architecture_does_not_know_is_no_reason_to_refuse(tmp_path):
-    folder = rewrite(build_base(tmp_path / "m"), lambda t: t.update(extra=torch.ones(2)))
-    assert len(load(folder).layers) == 2
+def test_a_weight_that_the_architecture_does_not_know_is_refused(tmp_path):
+    folder = build_base(tmp_path / "m")
+    rewrite(folder, lambda tensors: tensors.update(extra=torch.ones(2)))
+    with pytest.raises(FormatError, match="holds and does not use 1 weights, 'extra' first"):
+        load(folder)
 
 
 # Positions.

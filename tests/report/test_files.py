@@ -64,8 +64,12 @@ def test_a_disk_that_fills_up_with_the_second_file_leaves_the_first_as_it_was(
     tmp_path, monkeypatch
 ):
     write_files(tmp_path, {RESULT: b"old", MARKDOWN: b"old"})
-    left = [os.fsync, no_room]
-    monkeypatch.setattr(os, "fsync", lambda handle: left.pop(0)(handle))
+    answers = iter((os.fsync, no_room))
+
+    def fsync(handle):
+        next(answers)(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(PublishError, match=r"report\.md': No space left on device"):
         write_files(tmp_path, CONTENTS)
     assert state(tmp_path) == {RESULT: b"old", MARKDOWN: b"old"}
