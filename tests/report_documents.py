@@ -302,6 +302,7 @@ def document(*, ran="full", layers=None, strata=STRATA, scale=1.0, **overrides):
         if behaviour
         else no_index(f"behaviour is not-measured: {missing}"),
         "defects": (),
+        "notices": (),
         "verdict": None,
         "environment": environment(),
         "cost": cost(),

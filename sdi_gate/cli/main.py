@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from sdi_gate.cli.options import PATH, ScanOptions, scan_options
-from sdi_gate.cli.output import VisibleFormatter, fail, printable, put, say
+from sdi_gate.cli.output import VisibleFormatter, fail, have_stderr, printable, put, say, settle
 from sdi_gate.errors import ExitCode, SdiGateError, UsageError
 
 if TYPE_CHECKING:
@@ -28,10 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code; see `sdi_gate.errors`.
     """
+    have_stderr()
     try:
         code = cli.main(arguments, prog_name="sdi-gate", standalone_mode=False)
     except click.ClickException as exc:
-        exc.show(sys.stderr)
+        with suppress(OSError):
+            exc.show(sys.stderr)
         return ExitCode.USAGE
     except SdiGateError as exc:
         fail(exc)
@@ -41,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     except click.Abort as exc:
         # click makes one of these from an interrupt, and from an end of file that nobody expected.
         return _crashed(exc.__cause__) if isinstance(exc.__cause__, EOFError) else _interrupted()
-    except Exception as exc:  # noqa: BLE001 - the one place that catches everything
+    except BaseException as exc:  # noqa: BLE001 - the one place that catches everything
+        # Not Exception alone: a panic of a library in Rust is none, and a library that ends the
+        # process by itself must not end it with a 0.
         return _crashed(exc)
     return int(code or ExitCode.OK)
 
@@ -51,7 +57,7 @@ def _interrupted() -> int:
     return ExitCode.INTERRUPTED
 
 
-def _crashed(exc: Exception) -> int:
+def _crashed(exc: BaseException) -> int:
     # A gate that crashed says that it judged nothing.
     _logger.debug("internal error", exc_info=exc)
     say(f"internal error: {type(exc).__name__}: no verdict was reached")
@@ -61,7 +67,15 @@ def _crashed(exc: Exception) -> int:
 
 def entry() -> None:
     """Run the command line and end the process with its exit code."""
-    sys.exit(main())
+    try:
+        code = main()
+    except KeyboardInterrupt:  # the second one, while the first was dealt with
+        code = ExitCode.INTERRUPTED
+    # The code stands: an interrupt while threads and files are closed shall not change it.
+    with suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settle()
+    sys.exit(code)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,16 +105,23 @@ def cli(*, verbose: bool) -> None:
 @click.option("--policy", required=True, type=PATH, help="The policy to judge by.")
 def check(options: ScanOptions, policy: Path) -> int:
     """Measure a candidate and judge it by a policy."""
-    from sdi_gate.cli.scanning import run  # noqa: PLC0415 - loads torch
+    from sdi_gate.cli.precheck import look_ahead  # noqa: PLC0415
     from sdi_gate.policy.loader import load_policy  # noqa: PLC0415
 
-    return run(options, load_policy(policy))
+    look_ahead(options)
+    loaded = load_policy(policy)
+    from sdi_gate.cli.scanning import run  # noqa: PLC0415 - loads torch
+
+    return run(options, loaded)
 
 
 @cli.command()
 @scan_options
 def scan(options: ScanOptions) -> int:
     """Measure a candidate without judging it."""
+    from sdi_gate.cli.precheck import look_ahead  # noqa: PLC0415
+
+    look_ahead(options)
     from sdi_gate.cli.scanning import run  # noqa: PLC0415 - loads torch
 
     return run(options, None)

@@ -15,6 +15,7 @@ from sdi_gate.progress import LineProgress, RichProgress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TextIO
 
     from sdi_gate.errors import SdiGateError
     from sdi_gate.progress import Progress
@@ -32,18 +33,36 @@ def put(text: str) -> None:
     try:
         click.echo(text, nl=False, color=True)
     except OSError as exc:
-        _give_up_stdout()
+        _give_up(sys.stdout)
         msg = f"cannot write to standard output: {exc.strerror}"
         raise PublishError(msg, hint="the files in the output folder do not depend on it") from exc
 
 
-def _give_up_stdout() -> None:
+def _give_up(stream: TextIO) -> None:
     # What is left in the buffer would be tried again when the interpreter ends, whose own exit
     # code, 120, would hide ours. A stream that is no file has no such buffer.
     with suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, stream.fileno())
         os.close(null)
+
+
+def have_stderr() -> None:
+    """Make sure that there is a standard error to write to, if only to lose what is written.
+
+    A process can be started without one. Libraries of others do not expect that, and a file that
+    is opened later would take its number, and with it their messages.
+    """
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - to the end
+
+
+def settle() -> None:
+    """Drop what standard error did not take, before the interpreter tries again and fails."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _give_up(sys.stderr)
 
 
 def say(text: str) -> None:
@@ -53,9 +72,11 @@ def say(text: str) -> None:
         text: The message. Control characters, which a model's name may hold, are made visible,
             and every line says whose it is, so that no name can pass for a line of another tool.
     """
-    with suppress(OSError):
+    try:
         for line in printable(text).split("\n"):
             click.echo(f"sdi-gate: {line}", err=True)
+    except OSError:
+        _give_up(sys.stderr)
 
 
 def fail(error: SdiGateError) -> None:
@@ -113,6 +134,24 @@ class VisibleProgress:
         self._progress.advance(stage, done, total, printable(detail).replace("\n", "\\n"))
 
 
+class DispensableProgress:
+    """Hand progress on, and drop what cannot be written: no verdict depends on it.
+
+    Args:
+        progress: Who shows it.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def advance(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        """See `Progress.advance`."""
+        try:
+            self._progress.advance(stage, done, total, detail)
+        except OSError:
+            _give_up(sys.stderr)
+
+
 @contextmanager
 def progress_on_stderr() -> Iterator[Progress]:
     """Choose how to show progress: a bar on a terminal, a line per stage elsewhere.
@@ -121,9 +160,9 @@ def progress_on_stderr() -> Iterator[Progress]:
         The progress to hand to whoever works.
     """
     if not sys.stderr.isatty():
-        yield LineProgress(sys.stderr)
+        yield DispensableProgress(LineProgress(sys.stderr))
         return
     from rich.console import Console  # noqa: PLC0415 - not needed by commands without progress
 
     with RichProgress(Console(stderr=True)) as progress:
-        yield VisibleProgress(progress)
+        yield DispensableProgress(VisibleProgress(progress))

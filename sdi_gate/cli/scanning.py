@@ -56,12 +56,11 @@ def run(options: ScanOptions, policy: LoadedPolicy | None) -> int:
     Returns:
         The exit code. A report that cannot be written turns a 0 into a 6 and hides no 10 or 11.
     """
-    request = make_request(options)
+    request = make_request(options, policy)
     prepare_folder(options.out)
     _set_up(options, request.device)
     with progress_on_stderr() as progress:
-        sources: dict[Scheme, ModelSource] = {Scheme.FILE: FolderSource(), Scheme.HUB: HubSource()}
-        result = run_scan(request, Effects(sources=sources, progress=progress))
+        result = run_scan(request, Effects(sources=_sources(request), progress=progress))
     judgement = judge_scan(result, policy) if policy is not None else None
     document = build_document(result, judgement)
     code = judgement.verdict.exit_code if judgement is not None else ExitCode.OK
@@ -96,11 +95,12 @@ def publish(document: ResultDocument, folder: Path, code: ExitCode) -> ExitCode:
     return published
 
 
-def make_request(options: ScanOptions) -> ScanRequest:
+def make_request(options: ScanOptions, policy: LoadedPolicy | None) -> ScanRequest:
     """Read the options.
 
     Args:
         options: As they were given.
+        policy: The policy, if there is one, whose tier ``auto`` does not give up for time.
 
     Returns:
         The request.
@@ -117,7 +117,15 @@ def make_request(options: ScanOptions) -> ScanRequest:
         settings=Settings(
             seed=options.seed, depth_weighting=parse_depth_weights(options.depth_weights)
         ),
+        required=policy.policy.required_tier if policy is not None else None,
     )
+
+
+def _sources(request: ScanRequest) -> dict[Scheme, ModelSource]:
+    # The Hub's settings do not matter to a scan of two folders, and must not end it.
+    schemes = {request.base.scheme, request.candidate.scheme}
+    hub: dict[Scheme, ModelSource] = {Scheme.HUB: HubSource()} if Scheme.HUB in schemes else {}
+    return {Scheme.FILE: FolderSource(), **hub}
 
 
 def choose_device(name: str) -> torch.device:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sdi_gate.gate.request import TierChoice
 from sdi_gate.gate.result import TierDecision
 from sdi_gate.gate.tier import highest_tier, this_machine, workload
 from sdi_gate.models.causal_lm import max_positions
-from sdi_gate.models.differences import config_differences
-from sdi_gate.models.tokens import (
-    TokenizedProbe,
+from sdi_gate.models.differences import Differences, find_differences
+from sdi_gate.models.tokenizer import (
     TokenizerComparison,
     compare_tokenizers,
     has_tokenizer,
+    is_tokenizer_file,
     load_tokenizer,
-    tokenize,
 )
+from sdi_gate.models.tokens import TokenizedProbe, tokenize
 from sdi_gate.policy.facts import Tier
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sdi_gate.gate.request import ScanRequest
     from sdi_gate.gate.weights_tier import Weights
     from sdi_gate.models.snapshot import ModelSnapshot
@@ -34,13 +36,15 @@ class Plan:
         decision: Which tier runs, and why.
         tokenizer: Whether the models read alike.
         tokens: The probe set as tokens; None exactly if the tier is ``weights``.
-        config_differences: Settings that differ and can change what a model computes.
+        differences: What the models say differently about how to run the same weights.
+        shortened: Whether the probe's texts were cut because the candidate takes no longer ones.
     """
 
     decision: TierDecision
     tokenizer: TokenizerComparison
     tokens: TokenizedProbe | None
-    config_differences: tuple[str, ...] = ()
+    differences: Differences = field(default_factory=Differences)
+    shortened: bool = False
 
     @property
     def defects(self) -> tuple[str, ...]:
@@ -49,10 +53,27 @@ class Plan:
         The same weights under another rotary base or another norm's epsilon compute something
         else, and only a forward pass shows how much.
         """
-        if not self.config_differences or self.tokens is not None:
+        if self.tokens is not None:
+            cut = "the candidate takes shorter texts than the base, so the probe was cut short"
+            return (cut,) if self.shortened else ()
+        if not self.differences.settings:
             return ()
-        named = ", ".join(self.config_differences[:5])
+        named = _listed(self.differences.settings)
         return (f"the configurations differ ({named}) and tier weights cannot see what that does",)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Return what a reviewer must look at, because no number of the scan shows it."""
+        found = []
+        if self.tokens is not None and self.differences.unseen:
+            named = _listed(self.differences.unseen)
+            found.append(f"settings differ that may act beyond the probe's short texts: {named}")
+        if self.differences.generation:
+            named = _listed(self.differences.generation)
+            found.append(f"settings of generation differ, which are not measured: {named}")
+        if self.tokenizer.notice:
+            found.append(self.tokenizer.notice)
+        return tuple(found)
 
     def lowered(self, reason: str) -> Plan:
         """Return the plan that measures the weights only.
@@ -87,14 +108,16 @@ def make_plan(
         FormatError: If a tokenizer or a configuration cannot be used.
     """  # noqa: DOC502 - raised by the functions called
     plan = _decide(request, base, candidate, weights)
-    return replace(plan, config_differences=config_differences(base, candidate))
+    return replace(plan, differences=find_differences(base, candidate))
 
 
 def _decide(
     request: ScanRequest, base: ModelSnapshot, candidate: ModelSnapshot, weights: Weights
 ) -> Plan:
     if request.tier is TierChoice.WEIGHTS:
-        not_looked = TokenizerComparison(same=None, detail="not looked at in tier weights")
+        not_looked = TokenizerComparison(
+            same=None, detail="not looked at in tier weights", notice=_files_notice(base, candidate)
+        )
         return _weights_only(request, not_looked, "tier weights was asked for")
     tokenizer = _tokenizers(request, base, candidate)
     if tokenizer.same is False:
@@ -110,14 +133,33 @@ def _decide(
         len(request.probe.samples),
         request.settings,
     )
-    tier, reason = highest_tier(request.tier, work, this_machine(request.device))
+    tier, reason = highest_tier(request.tier, work, this_machine(request.device), request.required)
     if tier is Tier.WEIGHTS:
         return _weights_only(request, tokenizer, reason)
-    limits = (request.settings.max_tokens, max_positions(base), max_positions(candidate))
-    max_tokens = min(limit for limit in limits if limit is not None)
+    wanted = _shorter(request.settings.max_tokens, max_positions(base))
+    max_tokens = _shorter(wanted, max_positions(candidate))
     tokens = tokenize(request.probe, load_tokenizer(base), max_tokens)
     decision = TierDecision(requested=request.tier, ran=tier, reason=reason)
-    return Plan(decision=decision, tokenizer=tokenizer, tokens=tokens)
+    return Plan(
+        decision=decision, tokenizer=tokenizer, tokens=tokens, shortened=max_tokens < wanted
+    )
+
+
+def _files_notice(base: ModelSnapshot, candidate: ModelSnapshot) -> str:
+    ours, theirs = (
+        {file.name: file.sha256 for file in snapshot.files if is_tokenizer_file(file.name)}
+        for snapshot in (base, candidate)
+    )
+    return "" if ours == theirs else "the tokenizers' files differ, and tier weights reads no text"
+
+
+def _shorter(num_tokens: int, limit: int | None) -> int:
+    return num_tokens if limit is None else min(num_tokens, limit)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 def _tokenizers(

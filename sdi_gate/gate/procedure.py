@@ -28,6 +28,7 @@ from sdi_gate.gate.stages import Stages
 from sdi_gate.gate.weights_tier import Weights, measure_weights
 from sdi_gate.models.causal_lm import load_model
 from sdi_gate.models.config import check_same_architecture
+from sdi_gate.models.inspection import verify_unchanged
 from sdi_gate.models.layers import align
 from sdi_gate.models.weights import Checkpoint
 from sdi_gate.policy.evaluate import judge
@@ -108,10 +109,10 @@ def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
     # 4. Measure the weights
     with stages.stage("weights"):
         found = measure_weights(weights, request.settings, request.device, effects.progress)
-    if found.defects:
-        plan = plan.lowered("the weights are not finite")
+    plan = plan.lowered("the weights are not finite") if found.defects else plan
     # 5. Measure the probe and the curvature
     probed, unsteady = _measure_models(request, (base, candidate), plan, effects, stages)
+    verify_unchanged(base, candidate)
     results = (found.geometry, found.spectral, *probed)
     # 6. Combine
     measured = _Measured(
@@ -194,7 +195,7 @@ def _combine(
         base=measured.base,
         candidate=measured.candidate,
         alignment=measured.alignment,
-        config_differences=measured.plan.config_differences,
+        config_differences=measured.plan.differences.settings,
         tokenizer=measured.plan.tokenizer,
         tier=measured.plan.decision,
         probe=_probe_facts(request, measured.plan),
@@ -203,6 +204,7 @@ def _combine(
         sdi=sdi,
         sdi_plus=sdi_plus,
         defects=measured.defects,
+        notices=measured.plan.notices,
         environment=describe_environment(request, COMPUTE_DTYPE),
         started_at=started,
         stages=costs,

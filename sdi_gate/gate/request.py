@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from sdi_gate.models.probe import ProbeSet
     from sdi_gate.models.ref import ModelRef
+    from sdi_gate.policy.facts import Tier
 
 
 class TierChoice(StrEnum):
@@ -61,6 +62,7 @@ class ScanRequest:
         device: Where to compute.
         probe: Texts for the tiers above the weights.
         settings: Everything that changes a number.
+        required: Tier that the policy requires: ``auto`` does not give it up for time.
     """
 
     base: ModelRef
@@ -69,3 +71,4 @@ class ScanRequest:
     device: torch.device
     probe: ProbeSet
     settings: Settings
+    required: Tier | None = None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sdi_gate.gate.request import TierChoice
     from sdi_gate.models.layers import Alignment
     from sdi_gate.models.snapshot import ModelSnapshot
-    from sdi_gate.models.tokens import TokenizerComparison
+    from sdi_gate.models.tokenizer import TokenizerComparison
     from sdi_gate.policy.facts import Tier
     from sdi_gate.policy.loader import LoadedPolicy
     from sdi_gate.policy.verdict import Verdict
@@ -126,6 +126,7 @@ class ScanResult:
         sdi: The index over the structural signals.
         sdi_plus: The index that adds behaviour.
         defects: What keeps the candidate from passing whatever a policy says.
+        notices: What a reviewer must look at, because no number shows it.
         environment: What the numbers were computed with.
         started_at: When the scan began, UTC, ISO 8601.
         stages: What each stage cost.
@@ -143,6 +144,7 @@ class ScanResult:
     sdi: Divergence
     sdi_plus: Divergence
     defects: tuple[str, ...]
+    notices: tuple[str, ...]
     environment: Environment
     started_at: str
     stages: tuple[StageCost, ...]
@@ -157,6 +159,8 @@ class ScanResult:
             sdi_plus=self.sdi_plus.estimate,
             signals=self.signals,
             defects=self.defects,
+            notices=self.notices,
+            tier_reason=self.tier.reason,
         )
 
 

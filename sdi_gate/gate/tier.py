@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sdi_gate.gate.request import Settings
 
 # Assumed rates, on the low side, so that the decision is the same on every run: a CPU core does
-# 1e10 operations a second in small matrix products, a GPU 2e13.
-_CPU_CORE_RATE = 1e10
+# 4e10 operations a second in small matrix products, a GPU 2e13.
+_CPU_CORE_RATE = 4e10
 _GPU_RATE = 2e13
 AUTO_BUDGET_S = 600.0
 # Operations per parameter and token: 2 forward, 4 backward, and twice a backward's 4 and a
@@ -149,33 +149,36 @@ def workload(
     )
 
 
-def highest_tier(choice: TierChoice, work: Workload, machine: Machine) -> tuple[Tier, str]:
+def highest_tier(
+    choice: TierChoice, work: Workload, machine: Machine, required: Tier | None = None
+) -> tuple[Tier, str]:
     """Choose the highest tier, up to the one asked for, that the machine can do.
 
-    A tier that was asked for by name has no time limit; ``auto`` stops at ten minutes.
+    A tier that was asked for by name has no time limit; ``auto`` stops at ten minutes, but not
+    below the tier that a policy requires.
 
     Args:
         choice: What was asked for.
         work: How large the work is.
         machine: What there is.
+        required: Tier that the policy requires, if there is a policy.
 
     Returns:
         The tier, and why none higher.
     """
     ceiling = Tier.FULL if choice is TierChoice.AUTO else Tier(choice.value)
     reasons: list[str] = []
-    for tier in (Tier.FULL, Tier.PROBE):
-        if tier > ceiling:
-            continue
+    for tier in (tier for tier in (Tier.FULL, Tier.PROBE) if tier <= ceiling):
         need = work.memory_bytes(tier)
         seconds = work.operations(tier) / machine.rate
+        bounded = choice is TierChoice.AUTO and (required is None or tier > required)
         if not need <= machine.memory_bytes:
-            reasons.append(
-                # How much is free is not said: it changes from run to run, and the result not.
-                f"tier {tier} needs about {need / 1e9:.1f} GB of memory, more than is free"
-            )
-        elif choice is TierChoice.AUTO and not seconds <= AUTO_BUDGET_S:
-            reasons.append(f"tier {tier} would take about {seconds / 60:.0f} minutes here")
+            # How much is free is not said: it changes from run to run, and the result must not.
+            need_gb = need / 1e9
+            reasons.append(f"tier {tier} needs about {need_gb:.1f} GB of memory, more than is free")
+        elif bounded and not seconds <= AUTO_BUDGET_S:
+            minutes = f"about {seconds / 60:.0f} minutes here"
+            reasons.append(f"tier {tier} would take {minutes}; --tier {tier} asks for it")
         else:
             return tier, "; ".join(reasons) or _why(choice)
     return Tier.WEIGHTS, "; ".join(reasons) or _why(choice)
@@ -183,5 +186,5 @@ def highest_tier(choice: TierChoice, work: Workload, machine: Machine) -> tuple[
 
 def _why(choice: TierChoice) -> str:
     if choice is TierChoice.AUTO:
-        return "auto: the highest tier"
+        return "auto takes the highest tier that memory and ten minutes allow"
     return f"tier {choice.value} was asked for"

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_REVISION = "main"
 _TOKEN = re.compile(r"[!-~]+")
+# A stream that breaks is taken up again, at times from its beginning: some bytes come twice.
+_RETRIES = 8
 _MIB = 1 << 20
 
 
@@ -111,7 +113,7 @@ class HubSource:
         missing = [file for file in listing.wanted if not repo.holds(listing.commit, file)]
         _check_room(self._cache_folder, sum(file.size_bytes for file in missing), ref)
         # 4. Download and inspect the small files, then download the large ones.
-        self._download(ref, repo, listing, _Meter(missing, progress))
+        self._download(ref, repo, listing, _Meter(missing, progress, ref))
         # 5. Compare every file with its promise, and pin it.
         snapshot = _pin(ref, repo, listing, progress)
         # 6. Remember what the revision meant, for offline mode.
@@ -178,7 +180,7 @@ class HubSource:
         folder = repo.snapshot_of(commit)
         with readable(ref):
             names = regular_files(folder)
-            promised = repo.promises_of(commit, select_wanted(names))
+            promised = repo.promises_of(commit, select_wanted(names), ref)
         repo.check(commit, (file for file in promised if is_inspected(file.name)), ref)
         _check_complete(folder, names, ref)
         check_listing(names, ref)
@@ -240,14 +242,24 @@ def _pin(ref: ModelRef, repo: CachedRepo, listing: _Listing, progress: Progress)
 class _Meter:
     """Turn the client's bars into progress in MiB over all files."""
 
-    def __init__(self, missing: Iterable[PromisedFile], progress: Progress) -> None:
-        self._total_bytes = sum(file.size_bytes for file in missing)
+    def __init__(self, missing: Iterable[PromisedFile], progress: Progress, ref: ModelRef) -> None:
+        self._ref = ref
+        self._promised_bytes = {file.name: file.size_bytes for file in missing}
+        self._total_bytes = sum(self._promised_bytes.values())
         self._total_mib = -(-self._total_bytes // _MIB)
         self._done_bytes = 0
         self._progress = progress
 
     def bar_for(self, name: str) -> type[tqdm]:
+        received = 0
+
         def advance(count: float | None) -> None:
+            nonlocal received
+            received += int(count or 0)
+            promised = self._promised_bytes.get(name)
+            if promised is not None and received > _RETRIES * promised + _MIB:
+                msg = f"the Hub sends more of {name!r} of {self._ref} than the {promised} bytes"
+                raise IntegrityError(f"{msg} it promised", hint="do not trust this server")
             self._done_bytes += int(count or 0)
             # Never full before `finish`: a stage ends once.
             done = max(min(self._done_bytes // _MIB, self._total_mib - 1), 0)

@@ -117,25 +117,35 @@ class CachedRepo:
         blob = self._folder / "blobs" / file.digest
         return (self.snapshot_of(commit) / file.name).exists() or blob.exists()
 
-    def promises_of(self, commit: str, names: Iterable[str]) -> tuple[PromisedFile, ...]:
+    def promises_of(
+        self, commit: str, names: Iterable[str], ref: ModelRef
+    ) -> tuple[PromisedFile, ...]:
         """Return the digests that the cache itself promises: those in its blobs' names.
 
         Args:
             commit: Full commit.
             names: Files of the snapshot.
+            ref: The model, for messages.
 
         Returns:
-            One promise for each file that is a link to a blob. Where the cache has no links
-            (Windows, HF_HUB_DISABLE_SYMLINKS) it has no promises either.
+            One promise for each file, or none at all where the cache has no links (Windows,
+            HF_HUB_DISABLE_SYMLINKS).
+
+        Raises:
+            IntegrityError: If some files are links to blobs and others are something else: then
+                somebody put them there.
         """
-        links = [path for name in names if (path := self.snapshot_of(commit) / name).is_symlink()]
+        paths = [self.snapshot_of(commit) / name for name in names]
         # Only the first link counts: a blob can itself be a link into the store that all
         # repositories share, and there it is named by Xet's hash, which is another one.
-        blobs = [(path, path.readlink().name) for path in links]
+        blobs = {path: path.readlink().name for path in paths if path.is_symlink()}
+        strange = [path.name for path in paths if not DIGEST.fullmatch(blobs.get(path, ""))]
+        if blobs and strange:
+            msg = f"{strange[0]!r} of {ref} in the cache is no link to a blob, as the others are"
+            raise IntegrityError(msg, hint="remove the model from the cache and download it again")
         return tuple(
             PromisedFile(name=path.name, size_bytes=path.stat().st_size, digest=digest)
-            for path, digest in blobs
-            if DIGEST.fullmatch(digest)
+            for path, digest in blobs.items()
         )
 
     def check(self, commit: str, promised: Iterable[PromisedFile], ref: ModelRef) -> None:

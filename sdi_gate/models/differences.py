@@ -1,8 +1,9 @@
-"""Find what two configurations say differently: the same weights can compute something else."""
+"""Find what two models say differently about how to run the same weights."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig
@@ -12,41 +13,68 @@ from sdi_gate.models.inspection import CONFIG
 if TYPE_CHECKING:
     from sdi_gate.models.snapshot import ModelSnapshot
 
+_GENERATION_CONFIG = "generation_config.json"
 # What a forward pass over given tokens does not depend on, or what the shapes of tensors show.
 _HARMLESS = frozenset(
     {
         "_name_or_path",
         "architectures",
         "attention_dropout",
-        "attn_implementation",
         "attn_pdrop",
-        "bos_token_id",
-        "dtype",
         "embd_pdrop",
-        "eos_token_id",
         "hidden_dropout",
         "id2label",
         "initializer_range",
         "label2id",
         "output_attentions",
         "output_hidden_states",
-        "pad_token_id",
         "pretraining_tp",
         "problem_type",
         "resid_pdrop",
         "return_dict",
-        "torch_dtype",
         "transformers_version",
         "use_cache",
         "vocab_size",
     }
 )
-# What transformers raises on a configuration that it cannot make sense of.
-_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+# What decides how a model generates, and which no forward pass over given tokens shows.
+_GENERATION = frozenset({"bos_token_id", "eos_token_id", "pad_token_id"})
+_DTYPE = frozenset({"dtype", "torch_dtype"})
+_PLAIN_DTYPES = frozenset({"float64", "float32", "float16", "bfloat16"})
+# How to compute attention: settings that transformers takes out of the configuration it shows,
+# and that the probe does not obey, for it needs second derivatives.
+_IMPLEMENTATION = frozenset(
+    {"attn_implementation", "_attn_implementation", "experts_implementation"}
+)
+# What acts on texts longer than the probe's, or not at all while the probe runs.
+_UNSEEN = _IMPLEMENTATION | _DTYPE
+_UNSEEN_PARTS = ("rope", "position", "window", "chunk", "layer_types")
 
 
-def config_differences(base: ModelSnapshot, candidate: ModelSnapshot) -> tuple[str, ...]:
-    """Name the settings that differ and can change what a model computes from the same weights.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differences:
+    """Name what differs.
+
+    Attributes:
+        settings: Settings that can change what the model computes from the same weights, sorted.
+        generation: Settings that change how it generates, sorted.
+    """
+
+    settings: tuple[str, ...] = ()
+    generation: tuple[str, ...] = ()
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Return the settings that the probe cannot judge, for its texts are short."""
+        return tuple(
+            key
+            for key in self.settings
+            if key in _UNSEEN or any(part in key for part in _UNSEEN_PARTS)
+        )
+
+
+def find_differences(base: ModelSnapshot, candidate: ModelSnapshot) -> Differences:
+    """Compare two configurations.
 
     Weights alone do not show another base of the rotary embedding, another norm's epsilon or
     another activation function.
@@ -56,23 +84,61 @@ def config_differences(base: ModelSnapshot, candidate: ModelSnapshot) -> tuple[s
         candidate: The candidate.
 
     Returns:
-        Names of settings, sorted. Settings that one configuration leaves out count as their
-        defaults, where transformers knows the family.
+        What differs. Settings that one configuration leaves out count as their defaults, where
+        transformers knows the family; a flag that is off counts as one that is left out.
     """
     ours, theirs = _normalised(base), _normalised(candidate)
     if ours is None or theirs is None:
-        ours, theirs = _plain(base), _plain(candidate)
-    missing = object()
-    return tuple(
-        key
-        for key in sorted((ours.keys() | theirs.keys()) - _HARMLESS)
-        if ours.get(key, missing) != theirs.get(key, missing)
+        ours, theirs = _plain(base, CONFIG), _plain(candidate, CONFIG)
+    raw = (_plain(base, CONFIG), _plain(candidate, CONFIG))
+    for settings, plain in zip((ours, theirs), raw, strict=True):
+        settings.update({key: plain[key] for key in _IMPLEMENTATION & plain.keys()})
+        _drop_idle(settings)
+    found = _differing(ours, theirs) - _HARMLESS
+    if all(str(settings.get(key)) in _PLAIN_DTYPES for settings in raw for key in _dtype(settings)):
+        found -= _DTYPE
+    generation = _differing(_plain(base, _GENERATION_CONFIG), _plain(candidate, _GENERATION_CONFIG))
+    return Differences(
+        settings=tuple(sorted(found - _GENERATION)),
+        generation=tuple(
+            sorted((found & _GENERATION) | {f"{_GENERATION_CONFIG} {key}" for key in generation})
+        ),
     )
 
 
-def _plain(snapshot: ModelSnapshot) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads((snapshot.folder / CONFIG).read_bytes())
-    return plain
+def _dtype(settings: dict[str, Any]) -> frozenset[str]:
+    return frozenset(key for key in _DTYPE if settings.get(key) is not None)
+
+
+def _drop_idle(settings: dict[str, Any]) -> None:
+    # What is said about a window that is not used.
+    if settings.get("use_sliding_window") is False:
+        settings.pop("sliding_window", None)
+        settings.pop("max_window_layers", None)
+
+
+def _differing(ours: dict[str, Any], theirs: dict[str, Any]) -> set[str]:
+    return {
+        key
+        for key in ours.keys() | theirs.keys()
+        if _value(ours, key) != _value(theirs, key)
+        and key not in {"transformers_version", "_from_model_config"}
+    }
+
+
+def _value(settings: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    value = settings.get(key)
+    return None if value is False else value
+
+
+def _plain(snapshot: ModelSnapshot, name: str) -> dict[str, Any]:
+    if not any(file.name == name for file in snapshot.files):
+        return {}
+    try:
+        plain = json.loads((snapshot.folder / name).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {"(not readable)": True}
+    return plain if isinstance(plain, dict) else {"(not an object)": True}
 
 
 def _normalised(snapshot: ModelSnapshot) -> dict[str, Any] | None:
@@ -80,7 +146,7 @@ def _normalised(snapshot: ModelSnapshot) -> dict[str, Any] | None:
         config = AutoConfig.from_pretrained(
             snapshot.folder, local_files_only=True, trust_remote_code=False
         )
-    except _LOAD_ERRORS:
+    except Exception:  # noqa: BLE001 - a hostile configuration can fail anywhere in transformers
         return None
     settings: dict[str, Any] = config.to_dict()
     return settings

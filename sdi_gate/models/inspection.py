@@ -6,14 +6,15 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sdi_gate.errors import AccessError, FormatError
-from sdi_gate.models.snapshot import SnapshotFile, is_pickle, is_wanted, sha256_of
+from sdi_gate.errors import AccessError, FormatError, IntegrityError
+from sdi_gate.models.snapshot import SnapshotFile, is_pickle, is_wanted, sha256_of, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from sdi_gate.models.ref import ModelRef
+    from sdi_gate.models.snapshot import ModelSnapshot
     from sdi_gate.progress import Progress
 
 CONFIG = "config.json"
@@ -24,6 +25,8 @@ _INDEX_SUFFIX = ".safetensors.index.json"
 _MAX_CONFIG_BYTES = 10_000_000
 # The index of a checkpoint with 92 000 tensors has 9 MB; this leaves room for ten times that.
 _MAX_INDEX_BYTES = 100_000_000
+
+_ELSEWHERE = frozenset({"configuration_files", "fast_tokenizer_files"})
 
 _RESAVE = (
     "re-save it as safetensors: model = AutoModel….from_pretrained(…); "
@@ -151,7 +154,12 @@ def check_contents(folder: Path, names: Collection[str], ref: ModelRef) -> None:
 
 
 def _refuse_remote_code(path: Path, ref: ModelRef) -> None:
-    if _read_object(path, ref).get("auto_map"):
+    plain = _read_object(path, ref)
+    for key in _ELSEWHERE & plain.keys():
+        # transformers would read these instead of the files that we have checked.
+        msg = f"{path.name!r} of {ref} names other files to load ({key!r}); expected none"
+        raise FormatError(msg, hint="re-save the model with save_pretrained")
+    if plain.get("auto_map"):
         msg = (
             f"{ref} wants to run code from its own repository ('auto_map' in {path.name!r});"
             " sdi-gate never runs code from a model"
@@ -240,10 +248,29 @@ def pin_files(
         for done, name in enumerate(sorted(names)):
             progress.advance("digest", done, len(names), name)
             path = folder / name
+            stamp = stamp_of(path)
+            digest = sha256_of(path)
             size_bytes = path.stat().st_size
-            files.append(SnapshotFile(name=name, size_bytes=size_bytes, sha256=sha256_of(path)))
+            files.append(SnapshotFile(name=name, size_bytes=size_bytes, sha256=digest, stamp=stamp))
     progress.advance("digest", len(names), len(names))
     return tuple(files)
+
+
+def verify_unchanged(*snapshots: ModelSnapshot) -> None:
+    """Make sure that what was measured is what was hashed.
+
+    Args:
+        snapshots: Models whose files were read since they were pinned.
+
+    Raises:
+        IntegrityError: If a file is no longer the one that was hashed.
+    """
+    for snapshot in snapshots:
+        with readable(snapshot.ref):
+            changed = [f for f in snapshot.files if stamp_of(snapshot.folder / f.name) != f.stamp]
+        if changed:
+            msg = f"{changed[0].name!r} of {snapshot.ref} changed while it was measured"
+            raise IntegrityError(msg, hint="let nothing write to the folder, and run again")
 
 
 @contextmanager

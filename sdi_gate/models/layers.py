@@ -17,7 +17,7 @@ EMBEDDING = "embedding"
 HEAD = "head"
 OTHER = "other"
 
-_LAYER = re.compile(r"(?:^|\.)(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)(\d{1,9})\.")
 _EMBEDDING = re.compile(r"(?:^|\.)(?:embed_\w+|wte|wpe|\w*embeddings?|embed_in|tok_embeddings)\.")
 _HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output_projection)\.")
 

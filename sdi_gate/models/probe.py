@@ -117,18 +117,21 @@ def load_file(path: Path) -> ProbeSet:
         UsageError: If the file cannot be read, a line is not a sample, or a stratum is too small.
     """
     try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= _MAX_BYTES else b""
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
     except OSError as exc:
         msg = f"cannot read the probe set {str(path)!r}: {exc.strerror}"
-        raise UsageError(msg) from exc
-    if size > _MAX_BYTES:
-        msg = f"{str(path)!r}: a probe set has at most {_MAX_BYTES:,} bytes; got {size:,}"
+        raise UsageError(msg, hint="check the path given with --probe") from exc
+    if len(content) > _MAX_BYTES:
+        msg = f"{str(path)!r}: a probe set has at most {_MAX_BYTES:,} bytes; got more"
         raise UsageError(msg)
-    probe = ProbeSet(name=path.name, samples=tuple(parse(content, str(path))))
+    # The name says whose it is: a file may be called like the shipped set.
+    probe = ProbeSet(name=f"own:{path.name}", samples=tuple(parse(content, str(path))))
     small = {name: n for name, n in probe.strata.items() if n < MIN_SAMPLES_PER_STRATUM}
     if small or not probe.samples:
-        msg = f"{str(path)!r}: every stratum needs {MIN_SAMPLES_PER_STRATUM} samples; got {small}"
+        got = small or "no samples at all"
+        msg = f"{str(path)!r}: every stratum needs at least {MIN_SAMPLES_PER_STRATUM} samples;"
+        msg = f"{msg} got {got}"
         raise UsageError(msg, hint="some tens in each stratum make the numbers worth reading")
     return probe
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -83,11 +83,13 @@ class SnapshotFile:
         name: File name relative to the snapshot's folder.
         size_bytes: Size.
         sha256: SHA-256 of the content, 64 lower-case hex digits.
+        stamp: What the file system said of the file while it was hashed; see `stamp_of`.
     """
 
     name: str
     size_bytes: int
     sha256: str
+    stamp: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,19 @@ class ModelSource(Protocol):
         Raises:
             SourceError: If the model cannot be had; each cause has its own subclass and message.
         """
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written to or another is put in its place.
+
+    Args:
+        path: A file.
+
+    Returns:
+        Device, inode, size, and the times of the last change of content and of state.
+    """
+    stat = path.stat()
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def sha256_of(path: Path) -> str:

@@ -1,24 +1,22 @@
-"""Turn the probe set into tokens, the same for both models, and compare their tokenizers."""
+"""Turn the probe set into tokens, the same for both models."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from sdi_gate.errors import FormatError
+from sdi_gate.models.tokenizer import encode, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
 
     from sdi_gate.models.probe import ProbeSample, ProbeSet
-    from sdi_gate.models.snapshot import ModelSnapshot
 
 # A prediction needs a token before it, and the first position is dropped from the activations.
 MIN_TOKENS = 3
@@ -44,8 +42,6 @@ _FIXED_CLOCK = (
     + "".join(f"|replace('{code}', '{value}')" for code, value in _DATE_PARTS.items())
     + " }}{% endmacro %}\n"
 )
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-_RESAVE = "re-save the tokenizer with save_pretrained"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,19 +83,6 @@ class TokenizedProbe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenizerComparison:
-    """Say whether two models read text alike.
-
-    Attributes:
-        same: Whether they do; None if the candidate has no tokenizer of its own.
-        detail: One sentence for a reader.
-    """
-
-    same: bool | None
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Hold some samples, padded on the right to one length.
 
@@ -112,67 +95,6 @@ class Batch:
     indices: tuple[int, ...]
     ids: Tensor
     mask: Tensor
-
-
-def has_tokenizer(snapshot: ModelSnapshot) -> bool:
-    """Say whether a snapshot holds a tokenizer.
-
-    Args:
-        snapshot: The model.
-
-    Returns:
-        True if a file with a vocabulary is there.
-    """
-    return any(file.name in _TOKENIZER_FILES for file in snapshot.files)
-
-
-def load_tokenizer(snapshot: ModelSnapshot) -> PreTrainedTokenizerBase:
-    """Load a model's tokenizer from its folder, running no code of the model's.
-
-    Args:
-        snapshot: The model; `has_tokenizer` holds.
-
-    Returns:
-        The tokenizer.
-
-    Raises:
-        FormatError: If transformers cannot use the files.
-    """  # noqa: DOC502 - raised by _translated()
-    with _translated(f"transformers cannot read the tokenizer of {snapshot.ref}", _RESAVE):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            snapshot.folder, local_files_only=True, trust_remote_code=False
-        )
-    return tokenizer
-
-
-def compare_tokenizers(
-    base: PreTrainedTokenizerBase, candidate: PreTrainedTokenizerBase, probe: ProbeSet
-) -> TokenizerComparison:
-    """Compare two tokenizers by vocabulary and by what they make of the probe set.
-
-    Args:
-        base: The base's.
-        candidate: The candidate's.
-        probe: Texts to try them on.
-
-    Returns:
-        Whether they read alike.
-
-    Raises:
-        FormatError: If one of them cannot read the probe set.
-    """  # noqa: DOC502 - raised by _ids()
-    if base.get_vocab() != candidate.get_vocab():
-        sizes = f"{len(base.get_vocab())} and {len(candidate.get_vocab())} entries"
-        return TokenizerComparison(same=False, detail=f"the vocabularies differ ({sizes})")
-    texts = [text for sample in probe.samples for text in (sample.text, sample.prompt) if text]
-    different = sum(_ids(base, text) != _ids(candidate, text) for text in texts)
-    if different:
-        detail = f"{different} of {len(texts)} probe texts give other tokens"
-        return TokenizerComparison(same=False, detail=detail)
-    detail = "same vocabulary, same tokens on every probe text"
-    if getattr(base, "chat_template", None) != getattr(candidate, "chat_template", None):
-        detail += "; the chat templates differ, the base's was used for both"
-    return TokenizerComparison(same=True, detail=detail)
 
 
 def tokenize(
@@ -210,34 +132,20 @@ def _encode(
 ) -> list[int]:
     if sample.prompt is None or not templated:
         text = sample.text if sample.prompt is None else f"{sample.prompt}\n\n{sample.text}"
-        return _ids(tokenizer, text)
+        return encode(tokenizer, text)
     messages = [
         {"role": "user", "content": sample.prompt},
         {"role": "assistant", "content": sample.text},
     ]
     hint = "repair the chat template; tier weights needs none"
-    with _translated("the base's chat template cannot be used", hint):
+    with translated("the base's chat template cannot be used", hint):
         template = _FIXED_CLOCK + tokenizer.get_chat_template()
         text = str(
             tokenizer.apply_chat_template(
                 messages, chat_template=template, tokenize=False, date_string=_TEMPLATE_DATE
             )
         )
-    return _ids(tokenizer, text, special=False)
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool = True) -> list[int]:
-    with _translated("a tokenizer cannot read the probe set", _RESAVE):
-        return list(tokenizer(text, add_special_tokens=special)["input_ids"])
-
-
-@contextmanager
-def _translated(what: str, hint: str) -> Iterator[None]:
-    # The tokenizers library raises plain Exception, and a template can raise anything.
-    try:
-        yield
-    except Exception as exc:
-        raise FormatError(f"{what}: {type(exc).__name__}", hint=hint) from exc
+    return encode(tokenizer, text, special=False)
 
 
 def batches(samples: Sequence[TokenSample], batch_size: int, device: torch.device) -> list[Batch]:

@@ -25,15 +25,17 @@ def describe(loaded: LoadedPolicy) -> str:
         loaded: The policy.
 
     Returns:
-        A few lines of plain text, without a line break at the end.
+        A few lines of plain text, without a line break at the end. Texts of the policy can forge
+        none of them: characters that cannot be printed are made visible, and a description is
+        indented.
     """
     policy = loaded.policy
-    owner = f", owned by {policy.owner}" if policy.owner else ""
+    owner = f", owned by {_visible(policy.owner)}" if policy.owner else ""
     return "\n".join(
         (
             f"Policy {policy.name}{owner}",
-            *((policy.description.strip(),) if policy.description else ()),
-            f"File: {loaded.path}",
+            *_description(policy.description),
+            f"File: {_visible(loaded.path)}",
             f"Digest: {loaded.digest}",
             f"Mode {policy.mode}: {_CONSEQUENCES[policy.mode]}.",
             f"Required tier: {policy.required_tier}; a scan of a lower tier is inconclusive.",
@@ -41,6 +43,16 @@ def describe(loaded: LoadedPolicy) -> str:
             *(f"  {'.'.join(rule.path[1:])}: {_limits(rule.limit)}" for rule in rules_of(policy)),
         )
     )
+
+
+def _description(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    return ("Description:", *(f"    {_visible(line)}" for line in text.strip().split("\n")))
+
+
+def _visible(text: str) -> str:
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _limits(limit: Limit) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdi_gate.policy.rules import rules_of
 from sdi_gate.policy.schema import Mode
-from sdi_gate.policy.verdict import Bound, Finding, Status, Verdict
+from sdi_gate.policy.verdict import Bound, Finding, Status, Verdict, compare, margin_of
 from sdi_gate.signals.interface import Estimate, Outcome, SignalName
 
 if TYPE_CHECKING:
@@ -31,8 +29,9 @@ def judge(policy: Policy, facts: Facts) -> Verdict:
         facts: What was found.
 
     Returns:
-        The verdict: one finding for each defect, one for the tier, and one for each limit of the
-        policy in the order of the schema.
+        The verdict: one finding for each defect, one for each notice, one for the tier, and one for
+        each limit of the policy in the order of the schema; one more if parameters were left out
+        and the policy does not say how many may be.
 
     Raises:
         ValueError: If the policy has no limit, which no policy that was loaded can be.
@@ -41,8 +40,13 @@ def judge(policy: Policy, facts: Facts) -> Verdict:
     if not rules:
         msg = f"the policy {policy.name} has no limit"
         raise ValueError(msg)
-    limited = (_judge_rule(rule, facts) for rule in rules)
-    findings = (*_judge_defects(facts), _judge_tier(policy, facts), *limited)
+    findings = (
+        *_judge_defects(facts),
+        *_judge_notices(facts),
+        _judge_tier(policy, facts),
+        *(_judge_rule(rule, policy, facts) for rule in rules),
+        *_judge_left_out(policy, facts),
+    )
     return Verdict.of(findings, enforced=policy.mode is Mode.ENFORCE)
 
 
@@ -57,18 +61,7 @@ def decide(value: float, limit: Limit) -> tuple[Status, float]:
         FAIL, WARN or PASS, and the number that decided: the limit that was crossed, or, if none
         was, the nearer one.
     """
-    unbounded = math.inf if limit.bound is Bound.UPPER else -math.inf
-    fail = unbounded if limit.fail is None else limit.fail
-    warn = fail if limit.warn is None else limit.warn
-    if not _keeps(value, fail, limit.bound):
-        return Status.FAIL, fail
-    if not _keeps(value, warn, limit.bound):
-        return Status.WARN, warn
-    return Status.PASS, warn
-
-
-def _keeps(value: float, limit: float, bound: Bound) -> bool:
-    return value <= limit if bound is Bound.UPPER else value >= limit
+    return compare(value, limit.warn, limit.fail, limit.bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,19 +91,45 @@ def _judge_defects(facts: Facts) -> tuple[Finding, ...]:
     )
 
 
+def _judge_notices(facts: Facts) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(rule="notice", metric="notice", status=Status.WARN, reason=notice)
+        for notice in facts.notices
+    )
+
+
 def _judge_tier(policy: Policy, facts: Facts) -> Finding:
     enough = facts.tier >= policy.required_tier
-    demand = f"the policy requires tier {policy.required_tier}"
+    reason = f"The scan is of tier {facts.tier}, and the policy requires tier {policy.required_tier}"
+    why = "" if enough or not facts.tier_reason else f": {facts.tier_reason.rstrip('.')}"
     return Finding(
         rule="required-tier",
         metric="tier",
         status=Status.PASS if enough else Status.INCONCLUSIVE,
-        reason=f"The scan is of tier {facts.tier}, and {demand}.",
+        reason=f"{reason}{why}.",
     )
 
 
-def _judge_rule(rule: Rule, facts: Facts) -> Finding:
-    reading = _read(rule, facts)
+def _judge_left_out(policy: Policy, facts: Facts) -> tuple[Finding, ...]:
+    # What was not compared was not judged: only a policy can say that it does not matter.
+    if policy.limits.coverage is not None or not 0.0 <= facts.coverage < 1.0:
+        return ()
+    left_out = (
+        f"A share of {1.0 - facts.coverage:.4g} of the parameters was not compared, and the policy "
+        "does not say how much may be missing: it has no limit on coverage."
+    )
+    return (
+        Finding(
+            rule="limits.coverage",
+            metric="coverage",
+            status=Status.INCONCLUSIVE,
+            reason=left_out,
+        ),
+    )
+
+
+def _judge_rule(rule: Rule, policy: Policy, facts: Facts) -> Finding:
+    reading = _other_formula(rule, policy, facts) or _read(rule, facts)
     if isinstance(reading, _Reading):
         return _judge_value(rule, reading)
     return Finding(
@@ -127,9 +146,6 @@ def _judge_rule(rule: Rule, facts: Facts) -> Finding:
 def _judge_value(rule: Rule, reading: _Reading) -> Finding:
     value = reading.estimate.value
     status, decisive = decide(value, rule.limit)
-    room = decisive - value if rule.limit.bound is Bound.UPPER else value - decisive
-    # The distance of two finite numbers can be too large for a float.
-    margin = max(-sys.float_info.max, min(sys.float_info.max, room))
     return Finding(
         rule=str(rule),
         metric=reading.metric,
@@ -140,7 +156,7 @@ def _judge_value(rule: Rule, reading: _Reading) -> Finding:
         warn=rule.limit.warn,
         fail=rule.limit.fail,
         bound=rule.limit.bound,
-        margin=margin,
+        margin=margin_of(value, decisive, rule.limit.bound),
         layer=reading.layer,
         stratum=reading.stratum,
     )
@@ -165,6 +181,17 @@ def _number_format(value: float, limit: float) -> Callable[[float], str]:
     """Return the shortest format in which two different numbers look different."""
     formats: tuple[Callable[[float], str], ...] = ("{:.4g}".format, "{:.8g}".format)
     return next((show for show in formats if value == limit or show(value) != show(limit)), repr)
+
+
+def _other_formula(rule: Rule, policy: Policy, facts: Facts) -> _Missing | None:
+    index = rule.path[-1]
+    if index not in {"sdi", "sdi-plus"} or facts.tier >= policy.required_tier:
+        return None
+    why = (
+        f"The limit is for the {index} of tier {policy.required_tier} or higher; that of tier "
+        f"{facts.tier} is another formula."
+    )
+    return _Missing(metric=index, why=why)
 
 
 def _read(rule: Rule, facts: Facts) -> _Reading | _Missing:

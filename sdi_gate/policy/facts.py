@@ -56,6 +56,9 @@ class Facts:
         defects: Sentences about input that can never pass, such as weights that are not finite
             or a probe that is not deterministic. Each gives an inconclusive finding, whatever
             the policy says.
+        notices: Sentences about what was seen and cannot be judged by a number, such as settings
+            of generation that differ. Each gives a finding that warns, whatever the policy says.
+        tier_reason: Why this tier ran and none higher; empty if there is nothing to say.
     """
 
     tier: Tier
@@ -64,6 +67,8 @@ class Facts:
     sdi_plus: Estimate | None
     signals: tuple[SignalResult, ...]
     defects: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    tier_reason: str = ""
 
     def __post_init__(self) -> None:
         """Refuse facts that hold a signal twice.

@@ -180,7 +180,8 @@ class Limits(Section):
         default=None,
         description=(
             "Limits on the share of all parameters that were compared, from 0 to 1. Lower bounds: "
-            "1.0 demands that every parameter was compared."
+            "1.0 demands that every parameter was compared. Without this limit, a scan that left "
+            "parameters out is inconclusive."
         ),
     )
 
@@ -209,11 +210,11 @@ class Policy(Section):
         ),
     )
     required_tier: Annotated[Tier, Field(strict=False)] = Field(
-        default=Tier.WEIGHTS,
+        default=Tier.PROBE,
         description=(
             "How much a scan must look at: weights, probe (adds what the models do with a probe "
             "set) or full (adds curvature). A scan of a lower tier is inconclusive, which closes "
-            "the gate."
+            "the gate; so are its limits on sdi and sdi-plus, whose formula is another one."
         ),
     )
     limits: Limits = Field(description="The limits; a policy without a single one is refused.")

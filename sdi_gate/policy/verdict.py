@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -39,6 +40,51 @@ class Bound(StrEnum):
     LOWER = "lower"
 
 
+def compare(
+    value: float, warn: float | None, fail: float | None, bound: Bound
+) -> tuple[Status, float]:
+    """Hold a value against the two steps of a limit.
+
+    Args:
+        value: The observed value; NaN is on the wrong side of every limit.
+        warn: The warning limit, if there is one.
+        fail: The failing limit, if there is one.
+        bound: Whether they are upper or lower bounds; a value that equals a limit keeps it.
+
+    Returns:
+        FAIL, WARN or PASS, and the number that decided: the limit that was crossed, or, if none
+        was, the nearer one; infinite if there is none.
+    """
+    unbounded = math.inf if bound is Bound.UPPER else -math.inf
+    last = unbounded if fail is None else fail
+    first = last if warn is None else warn
+    if not _keeps(value, last, bound):
+        return Status.FAIL, last
+    if not _keeps(value, first, bound):
+        return Status.WARN, first
+    return Status.PASS, first
+
+
+def margin_of(value: float, limit: float, bound: Bound) -> float:
+    """Return the distance from a value to a limit.
+
+    Args:
+        value: The observed value.
+        limit: The deciding limit.
+        bound: Whether it is an upper or a lower bound.
+
+    Returns:
+        The distance, positive if there is room left; the largest finite number where the distance
+        of two finite numbers is too large for a float.
+    """
+    room = limit - value if bound is Bound.UPPER else value - limit
+    return max(-sys.float_info.max, min(sys.float_info.max, room))
+
+
+def _keeps(value: float, limit: float, bound: Bound) -> bool:
+    return value <= limit if bound is Bound.UPPER else value >= limit
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """Hold what became of one rule.
@@ -48,8 +94,9 @@ class Finding:
 
     Attributes:
         rule: Where the rule stands in the policy, such as ``limits.signals.weight-geometry``;
-            ``required-tier``; or ``defect``, which no policy needs to ask for.
-        metric: Name of the metric, in kebab-case; ``tier`` and ``defect`` where there is none.
+            ``required-tier``; or ``defect`` or ``notice``, which no policy needs to ask for.
+        metric: Name of the metric, in kebab-case; ``tier``, ``defect`` and ``notice`` where there
+            is none.
         status: How the rule came out.
         reason: One plain sentence with the observed value, the limit and the margin, or with
             why there is no value.
@@ -132,7 +179,7 @@ class Verdict:
 
     Attributes:
         status: The worst status among the findings.
-        findings: One for each defect, one for the tier, one for each limit of the policy.
+        findings: One for each defect and notice, one for the tier, one for each limit of the policy.
         enforced: Whether the verdict closes the gate; False in mode ``observe``.
     """
 

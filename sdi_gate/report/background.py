@@ -16,12 +16,12 @@ if TYPE_CHECKING:
         ResultDocument,
         SignalEntry,
         TensorEntry,
+        TokenizerEntry,
     )
 
 _MAX_TENSORS = 20
 _MAX_SETTINGS = 10
 _MAX_FILES = 40
-_MAX_DEFECTS = 20
 _MAX_STAGES = 40
 _MAX_PARAMETERS = 20
 _DIGEST_LIMIT = 80
@@ -50,13 +50,17 @@ def alignment_section(document: ResultDocument) -> Section:
         f"{count(len(alignment.candidate_only))}; of another shape: "
         f"{count(len(alignment.mismatched))}."
     )
-    same = {True: "the same", False: "different", None: "not looked at"}[tokenizer.same]
-    read = f"Tokenizer: {same}. {clean(tokenizer.detail, SENTENCE_LIMIT)}"
+    read = _tokenizer_sentence(tokenizer)
     return Section(
         title="Alignment",
         sentences=(compared, read, _settings_that_differ(alignment.config_differences)),
         tables=tuple(table for table in tables if table.total),
     )
+
+
+def _tokenizer_sentence(tokenizer: TokenizerEntry) -> str:
+    same = {True: "agree", False: "differ", None: "were not compared"}[tokenizer.same]
+    return f"Tokenizers {same}: {clean(tokenizer.detail, SENTENCE_LIMIT).rstrip('.')}."
 
 
 def _settings_that_differ(names: Sequence[str]) -> str:
@@ -68,40 +72,6 @@ def _settings_that_differ(names: Sequence[str]) -> str:
     return (
         f"Configuration: {plural(len(names), 'setting')} may change what is computed: {differing}."
     )
-
-
-def tier_section(document: ResultDocument) -> Section:
-    """Return which tier ran, and why.
-
-    Args:
-        document: The result.
-
-    Returns:
-        The section.
-    """
-    tier = document.tier
-    return Section(
-        title="Tier",
-        sentences=(
-            f"Requested: {tier.requested}. Ran: {tier.ran}. {clean(tier.reason, SENTENCE_LIMIT)}",
-        ),
-    )
-
-
-def defects_section(document: ResultDocument) -> Section:
-    """Return what is wrong with the input.
-
-    Args:
-        document: The result.
-
-    Returns:
-        The section; a sentence if nothing is wrong.
-    """
-    if not document.defects:
-        return Section(title="Defects", sentences=("None was found.",))
-    rows = tuple((clean(defect, SENTENCE_LIMIT),) for defect in document.defects[:_MAX_DEFECTS])
-    table = _table("defects", "defects", ("Defect",), rows, len(document.defects))
-    return Section(title="Defects", tables=(table,))
 
 
 def provenance_section(document: ResultDocument) -> Section:
@@ -233,7 +203,7 @@ def _settings(document: ResultDocument) -> Iterator[tuple[str, str]]:
         template = "with" if probe.chat_template else "without"
         yield "probe set", f"{clean(probe.name)}, {clean(probe.digest)}"
         texts = f"{plural(probe.num_samples, 'sample')}, {template} chat template"
-        yield "probe texts", f"{texts}, at most {count(probe.max_tokens)} tokens each"
+        yield "probe texts", f"{texts}, at most {plural(probe.max_tokens, 'token')} each"
     calibration = document.calibration
     status = "fitted" if calibration.calibrated else "provisional"
     yield "calibration", f"{clean(calibration.name)}, version {calibration.version}, {status}"

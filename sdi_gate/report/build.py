@@ -74,6 +74,7 @@ def build_document(result: ScanResult, judgement: Judgement | None) -> ResultDoc
         sdi=_index(result.sdi),
         sdi_plus=_index(result.sdi_plus),
         defects=result.defects,
+        notices=result.notices,
         verdict=_verdict(judgement) if judgement is not None else None,
         environment=_environment(result.environment),
         cost=_cost(result),
@@ -184,7 +185,10 @@ def _contribution(item: Contribution) -> ContributionEntry:
 
 
 def _shares(rows: Iterable[tuple[str, float]]) -> tuple[LayerShareEntry, ...]:
-    return tuple(LayerShareEntry(layer=layer, contribution=value) for layer, value in rows)
+    # A sum of shares can be above 1 by the rounding of its last digit.
+    return tuple(
+        LayerShareEntry(layer=layer, contribution=min(1.0, value)) for layer, value in rows
+    )
 
 
 def _verdict(judgement: Judgement) -> VerdictEntry:

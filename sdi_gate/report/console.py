@@ -35,8 +35,9 @@ def print_report(view: ReportView, console: Console) -> None:
     for sentence in view.deciding:
         _print(console, sentence)
     _print_findings(view, console)
-    if view.defects.tables:
-        _print_section(view.defects, console)
+    for section in (view.defects, view.notices):
+        if section.tables:
+            _print_section(section, console)
     _print_section(view.index, console)
     _print_section(view.signals, console)
     _print_bars(view, console)

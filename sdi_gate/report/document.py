@@ -8,23 +8,27 @@ same inputs is under ``cost``.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from sdi_gate.errors import UsageError
 from sdi_gate.report.entries import (
     AlignmentEntry,
     CostEntry,
+    Count,
     EnvironmentEntry,
     FileEntry,
     MismatchEntry,
     ModelEntry,
     Part,
+    Positive,
+    Share,
     StageEntry,
     TensorEntry,
     TokenizerEntry,
 )
+from sdi_gate.report.judged import FindingEntry, VerdictEntry
 
 __all__ = [
     "SCHEMA",
@@ -72,7 +76,7 @@ class StratumEntry(Part):
     """One stratum of the probe set."""
 
     name: str
-    num_samples: Annotated[int, Field(ge=1)]
+    num_samples: Positive
 
 
 class ProbeEntry(Part):
@@ -80,8 +84,8 @@ class ProbeEntry(Part):
 
     name: str
     digest: str
-    num_samples: Annotated[int, Field(ge=1)]
-    max_tokens: Annotated[int, Field(ge=1)]
+    num_samples: Positive
+    max_tokens: Positive
     chat_template: Annotated[bool, Field(description="whether instructions went through one")]
     strata: tuple[StratumEntry, ...]
 
@@ -91,7 +95,7 @@ class EstimateEntry(Part):
 
     value: float
     stderr: Annotated[float | None, Field(ge=0)]
-    n: Annotated[int | None, Field(ge=1)]
+    n: Positive | None
 
 
 class MeasurementEntry(Part):
@@ -121,7 +125,7 @@ class SignalEntry(Part):
         "weight-geometry",
         "behaviour",
     ]
-    version: Annotated[int, Field(ge=1)]
+    version: Positive
     parameters: tuple[ParameterEntry, ...]
     outcome: Literal["measured", "not-measured", "inconclusive"]
     metric: Annotated[str, Field(description="the headline's metric")]
@@ -134,7 +138,7 @@ class LayerShareEntry(Part):
     """What one layer group adds to an index."""
 
     layer: str
-    contribution: float
+    contribution: Share
 
 
 class ContributionEntry(Part):
@@ -143,9 +147,9 @@ class ContributionEntry(Part):
     signal: str
     metric: str
     value: float
-    phi: float
-    weight: float
-    contribution: float
+    phi: Share
+    weight: Share
+    contribution: Share
     by_layer: tuple[LayerShareEntry, ...]
 
 
@@ -163,45 +167,9 @@ class CalibrationEntry(Part):
     """What the indices' weights rest on."""
 
     name: str
-    version: int
+    version: Count
     calibrated: Annotated[bool, Field(description="false: the weights are provisional")]
     note: str
-
-
-class FindingEntry(Part):
-    """What became of one rule of the policy."""
-
-    rule: str
-    metric: str
-    status: Literal["pass", "warn", "inconclusive", "fail"]
-    reason: str
-    observed: float | None
-    stderr: float | None
-    warn: float | None
-    fail: float | None
-    bound: Literal["upper", "lower"] | None
-    margin: Annotated[float | None, Field(description="room left to the deciding limit")]
-    layer: str | None
-    stratum: str | None
-
-
-class VerdictEntry(Part):
-    """The judgement under a policy; ``deciding`` is an index into ``findings``."""
-
-    status: Literal["pass", "warn", "inconclusive", "fail"]
-    enforced: bool
-    exit_code: int
-    policy_name: str
-    policy_digest: str
-    deciding: Annotated[int, Field(ge=0)]
-    findings: Annotated[tuple[FindingEntry, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _deciding_is_there(self) -> Self:
-        if self.deciding >= len(self.findings):
-            msg = f"deciding is an index into {len(self.findings)} findings; got {self.deciding}"
-            raise ValueError(msg)
-        return self
 
 
 class ResultDocument(Part):
@@ -219,6 +187,7 @@ class ResultDocument(Part):
     sdi: IndexEntry
     sdi_plus: IndexEntry
     defects: tuple[str, ...]
+    notices: tuple[str, ...]
     verdict: VerdictEntry | None
     environment: EnvironmentEntry
     cost: CostEntry

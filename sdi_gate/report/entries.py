@@ -7,6 +7,16 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 
+# Beyond these no count, size or time of a scan lies, and their sums stay finite.
+_MAX_INTEGER = 2**63 - 1
+_MAX_SECONDS = 1e12
+
+Count = Annotated[int, Field(ge=0, le=_MAX_INTEGER)]
+Positive = Annotated[int, Field(ge=1, le=_MAX_INTEGER)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Shape = tuple[Count, ...]
+
+
 class Part(BaseModel):
     """Refuse whatever is not described: other keys, other types, numbers that are not finite."""
 
@@ -17,7 +27,7 @@ class FileEntry(Part):
     """One file of a model."""
 
     name: str
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Count
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -28,7 +38,7 @@ class ModelEntry(Part):
     commit: Annotated[str | None, Field(description="what the revision was resolved to")]
     digest: Annotated[str, Field(description="sha256 over the weight files' names and digests")]
     architecture: Annotated[str, Field(description="class named by config.json")]
-    num_parameters: Annotated[int, Field(ge=0)]
+    num_parameters: Count
     dtypes: Annotated[tuple[str, ...], Field(description="storage types of the tensors, sorted")]
     files: tuple[FileEntry, ...]
 
@@ -37,23 +47,23 @@ class TensorEntry(Part):
     """One tensor that is not in both models."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
 
 
 class MismatchEntry(Part):
     """One tensor that has another shape in the candidate."""
 
     name: str
-    base_shape: tuple[int, ...]
-    candidate_shape: tuple[int, ...]
+    base_shape: Shape
+    candidate_shape: Shape
 
 
 class AlignmentEntry(Part):
     """How the tensors of both models were matched; every tensor is in exactly one list."""
 
-    coverage: Annotated[float, Field(ge=0, le=1, description="compared / all parameters")]
-    num_paired: Annotated[int, Field(ge=0)]
-    paired_parameters: Annotated[int, Field(ge=0)]
+    coverage: Annotated[Share, Field(description="compared / all parameters")]
+    num_paired: Count
+    paired_parameters: Count
     base_only: tuple[TensorEntry, ...]
     candidate_only: tuple[TensorEntry, ...]
     mismatched: tuple[MismatchEntry, ...]
@@ -79,18 +89,18 @@ class EnvironmentEntry(Part):
     safetensors: str
     platform: str
     device: str
-    num_threads: Annotated[int, Field(ge=1)]
+    num_threads: Positive
     compute_dtype: str
-    seed: int
+    seed: Count
 
 
 class StageEntry(Part):
     """What one stage cost."""
 
     stage: str
-    seconds: Annotated[float, Field(ge=0)]
-    peak_host_bytes: Annotated[int, Field(ge=0, description="of the process, so far")]
-    peak_device_bytes: Annotated[int | None, Field(ge=0, description="null without a GPU")]
+    seconds: Annotated[float, Field(ge=0, le=_MAX_SECONDS)]
+    peak_host_bytes: Annotated[Count, Field(description="of the process, so far")]
+    peak_device_bytes: Annotated[Count | None, Field(description="null without a GPU")]
 
 
 class CostEntry(Part):

@@ -21,18 +21,42 @@ def prepare_folder(folder: Path) -> None:
     """Make sure that a folder can take files, before hours of work go into them.
 
     Args:
-        folder: Created if absent, with its parents.
+        folder: Created if absent, with its parents; a report of a former run in it is removed.
 
     Raises:
         UsageError: If it cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _remove_reports(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as exc:
         msg = f"cannot write to the output folder {str(folder)!r}: {exc.strerror}"
         raise UsageError(msg, hint="give another folder with --out") from exc
+
+
+def remove_reports(folder: Path) -> None:
+    """Remove the report of a former run, so that nobody takes it for that of a run that fails.
+
+    Args:
+        folder: May be absent.
+
+    Raises:
+        UsageError: If a file is there and cannot be removed.
+    """
+    try:
+        _remove_reports(folder)
+    except OSError as exc:
+        msg = f"cannot remove the former report in {str(folder)!r}: {exc.strerror}"
+        raise UsageError(msg, hint="give another folder with --out") from exc
+
+
+def _remove_reports(folder: Path) -> None:
+    for name in (RESULT, MARKDOWN):
+        # Where a file stands in the folder's place there is no report either.
+        with suppress(FileNotFoundError, NotADirectoryError):
+            (folder / name).unlink()
 
 
 def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _MAX_FINDINGS = 40
 _SEVERITY = ("fail", "inconclusive", "warn", "pass")
 _FIRST_CLOSED_CODE = 10
+# Beyond this a standard error says only that the call is not close.
+_MANY_ERRORS = 100
 
 
 def headline(document: ResultDocument) -> str:
@@ -146,7 +148,9 @@ def _sentence(finding: FindingEntry, document: ResultDocument) -> str:
 def _in_errors(margin: float, stderr: float | None) -> str:
     if not stderr:
         return ""
-    return f" ({number(abs(margin) / stderr)} standard errors)"
+    errors = abs(margin) / stderr
+    shown = number(errors) if errors <= _MANY_ERRORS else f"more than {_MANY_ERRORS}"
+    return f" ({shown} standard errors)"
 
 
 def _observed(value: float, finding: FindingEntry) -> str:

@@ -125,7 +125,7 @@ class ReportView:
     Attributes:
         status: Status of the verdict in lower case, or ``not-judged``.
         headline: The verdict and the two models: the first line.
-        deciding: The rule that decided, by how much, and what follows.
+        deciding: The rule that decided, by how much, what follows, and settings that are unusual.
         finding_lines: One line per finding.
         findings: The findings as a table.
         index: The two indices and their contributions.
@@ -138,6 +138,7 @@ class ReportView:
         strata_brief: The same table without standard errors, for narrow renderers.
         behaviour: What changed in the predictions.
         defects: What is wrong with the input.
+        notices: What was seen and cannot be judged by a number.
         alignment: How the tensors and tokenizers match.
         tier: How much was looked at.
         provenance: What was compared, and with what.
@@ -160,6 +161,7 @@ class ReportView:
     strata_brief: Section
     behaviour: Section
     defects: Section
+    notices: Section
     alignment: Section
     tier: Section
     provenance: Section

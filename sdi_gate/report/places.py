@@ -38,6 +38,13 @@ _STRATUM_METRICS = (
 )
 
 
+_IN_NATS = frozenset({"kl-divergence", "nll-change", "base-nll", "candidate-nll"})
+_CURVATURE_BY_LAYER = (
+    "curvature-shift by layer group does not average to the headline: the traces of the groups "
+    "are added up before they are compared."
+)
+
+
 def worst_title(document: ResultDocument) -> str:
     """Return the heading of the layer groups that add most to the index.
 
@@ -128,7 +135,8 @@ def layers_section(document: ResultDocument) -> Section:
         f"{ABSENT} means that the signal has no value for that layer group. The layer groups that "
         "add most come first."
     )
-    return Section(title="Layers", sentences=(sentence,), tables=(table,))
+    curvature = (_CURVATURE_BY_LAYER,) if "curvature-shift" in columns else ()
+    return Section(title="Layers", sentences=(sentence, *curvature), tables=(table,))
 
 
 def strata_section(document: ResultDocument, *, errors: bool) -> Section:
@@ -164,7 +172,12 @@ def strata_section(document: ResultDocument, *, errors: bool) -> Section:
         essential=1 + sum(metric in columns for metric, _, marked in _STRATUM_METRICS if marked),
         is_numeric=(False, *(True,) * (len(columns) + 1)),
     )
-    return Section(title="Strata", sentences=_strata_sentences(document), tables=(table,))
+    marked = tuple(metric for metric, _, is_marked in _STRATUM_METRICS if is_marked)
+    shown = tuple(metric for metric in columns if errors or metric in marked)
+    legend = _legend(shown)
+    return Section(
+        title="Strata", sentences=(legend, *_strata_sentences(document)), tables=(table,)
+    )
 
 
 def _signal_columns(document: ResultDocument) -> dict[str, dict[str, MeasurementEntry]]:
@@ -176,16 +189,23 @@ def _signal_columns(document: ResultDocument) -> dict[str, dict[str, Measurement
 
 
 def _strata_sentences(document: ResultDocument) -> tuple[str, ...]:
-    legend = (
-        "* marks the worst stratum of a metric. cka-angle is in rad, kl-divergence, nll-change "
-        "and the two nll in nats per token."
-    )
-    missing = tuple(
+    return tuple(
         f"{signal.name} {outcome_clause(signal.outcome, signal.reason)}."
         for name in ("representation-drift", "curvature-shift", "behaviour")
         if (signal := document.signal(name)) is not None and signal.headline is None
     )
-    return (legend, *missing)
+
+
+def _legend(metrics: Sequence[str]) -> str:
+    """Say what the mark means, and the units of the columns that a reader sees."""
+    nats = [metric for metric in metrics if metric in _IN_NATS]
+    *first, last = nats or [""]
+    listed = f"{', '.join(first)} and {last}" if first else last
+    verb = "is" if len(nats) == 1 else "are"
+    units = ["cka-angle is in rad"] if "cka-angle" in metrics else []
+    units += [f"{listed} {verb} in nats per token"] if nats else []
+    text = "* marks the worst stratum of a metric."
+    return f"{text} {'; '.join(units)}." if units else text
 
 
 def _column(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdi_gate.report import background, judgement, measured, places
+from sdi_gate.report import background, judgement, measured, places, remarks
 from sdi_gate.report.parts import ReportView
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def build_view(document: ResultDocument) -> ReportView:
     return ReportView(
         status=_NOT_JUDGED if verdict is None else verdict.status,
         headline=judgement.headline(document),
-        deciding=judgement.deciding(document),
+        deciding=(*judgement.deciding(document), *remarks.unusual_settings(document)),
         finding_lines=judgement.finding_lines(document),
         findings=judgement.findings(document),
         index=measured.index_section(document),
@@ -40,9 +40,10 @@ def build_view(document: ResultDocument) -> ReportView:
         strata=places.strata_section(document, errors=True),
         strata_brief=places.strata_section(document, errors=False),
         behaviour=measured.behaviour_section(document),
-        defects=background.defects_section(document),
+        defects=remarks.defects_section(document),
+        notices=remarks.notices_section(document),
         alignment=background.alignment_section(document),
-        tier=background.tier_section(document),
+        tier=remarks.tier_section(document),
         provenance=background.provenance_section(document),
         cost=background.cost_section(document),
         claims=background.claims_section(document),

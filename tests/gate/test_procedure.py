@@ -23,8 +23,9 @@ from tiny_models import (
     tiny_probe,
 )
 
-from sdi_gate.errors import FormatError, IncomparableError, UsageError
+from sdi_gate.errors import FormatError, IncomparableError, IntegrityError, UsageError
 from sdi_gate.gate import plan as planning
+from sdi_gate.gate import procedure
 from sdi_gate.gate.procedure import Effects, judge_scan, run_scan
 from sdi_gate.gate.tier import Machine
 from sdi_gate.models.folder import FolderSource
@@ -32,6 +33,7 @@ from sdi_gate.models.ref import Scheme
 from sdi_gate.policy.facts import Tier
 from sdi_gate.policy.loader import parse_policy
 from sdi_gate.policy.verdict import Status
+from sdi_gate.progress import NullProgress
 from sdi_gate.signals.depth import DepthWeighting
 from sdi_gate.signals.interface import Outcome, SignalName
 
@@ -109,7 +111,7 @@ def test_the_index_of_tier_weights_has_no_companion_with_behaviour(folders):
 def test_auto_takes_the_highest_tier_for_a_tiny_model(folders):
     result = scan(*folders, "auto")
     assert result.tier.ran is Tier.FULL
-    assert result.tier.reason == "auto: the highest tier"
+    assert result.tier.reason.startswith("auto takes the highest tier")
 
 
 def test_a_machine_without_memory_lowers_the_tier_and_says_so(folders, monkeypatch):
@@ -133,7 +135,8 @@ def test_a_slow_machine_lowers_auto_and_not_what_was_asked_for(folders, monkeypa
     result = scan(*folders, "auto")
     assert result.tier.ran is Tier.PROBE
     minutes = (probe + curvature) / rate / 60
-    assert result.tier.reason == f"tier full would take about {minutes:.0f} minutes here"
+    expected = f"tier full would take about {minutes:.0f} minutes here; --tier full asks for it"
+    assert result.tier.reason == expected
     assert scan(*folders, "full").tier.ran is Tier.FULL
 
 
@@ -514,3 +517,73 @@ def test_a_configuration_that_computes_something_else_never_passes_unseen(copies
     seen = scan(base, twin, "probe")
     assert seen.defects == ()
     assert seen.sdi.estimate.value > 0.0
+
+
+def test_a_candidate_that_takes_shorter_texts_than_the_base_does_not_pass(copies):
+    base, _ = copies
+    config = json.loads((base / "config.json").read_text())
+    twin = perturb(base, base.parent / "twin")
+    (twin / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 6}))
+    result = scan(base, twin, "probe")
+    assert result.sdi.estimate.value == 0.0
+    assert result.defects == (
+        "the candidate takes shorter texts than the base, so the probe was cut short",
+    )
+    assert scan(twin, base, "probe").defects == ()
+
+
+def test_what_the_probe_cannot_see_is_a_notice(copies):
+    base, _ = copies
+    twin = perturb(base, base.parent / "twin")
+    config = json.loads((base / "config.json").read_text())
+    changed = {**config, "max_position_embeddings": 4096, "eos_token_id": 1}
+    (twin / "config.json").write_text(json.dumps(changed))
+    result = scan(base, twin, "probe")
+    assert result.defects == ()
+    assert result.notices == (
+        "settings differ that may act beyond the probe's short texts: max_position_embeddings",
+        "settings of generation differ, which are not measured: eos_token_id",
+    )
+    lax = parse_policy(b"version: 1\nname: lax\nlimits: {sdi: {fail: 1.0}}\n", path="lax.yml")
+    assert judge_scan(result, lax).verdict.status is Status.WARN
+
+
+def test_many_settings_that_differ_are_listed_in_part(copies):
+    base, _ = copies
+    config = json.loads((base / "config.json").read_text())
+    twin = perturb(base, base.parent / "twin")
+    novel = {f"novel_{i}": i + 1 for i in range(7)}
+    (twin / "config.json").write_text(json.dumps({**config, **novel}))
+    (defect,) = scan(base, twin, "weights").defects
+    assert "novel_4 and 2 more" in defect
+
+
+def test_tokenizer_files_that_differ_are_noticed_where_no_text_is_read(copies):
+    base, candidate = copies
+    with (candidate / "tokenizer.json").open("a", encoding="utf-8") as file:
+        file.write(" ")
+    (notice,) = scan(base, candidate, "weights").notices
+    assert notice == "the tokenizers' files differ, and tier weights reads no text"
+
+
+def test_auto_does_not_give_up_the_tier_that_a_policy_requires_for_time(folders, monkeypatch):
+    slow = Machine(memory_bytes=10**12, rate=1.0)
+    monkeypatch.setattr(planning, "this_machine", lambda _device: slow)
+    assert scan(*folders, "auto").tier.ran is Tier.WEIGHTS
+    request = replace(request_of(*folders, "auto"), required=Tier.PROBE)
+    effects = Effects(sources={Scheme.FILE: FolderSource()}, progress=NullProgress())
+    assert run_scan(request, effects).tier.ran is Tier.PROBE
+
+
+def test_a_model_that_changes_while_it_is_measured_is_an_error(copies, monkeypatch):
+    base, candidate = copies
+    measure = procedure.measure_weights
+
+    def swap(*arguments):
+        found = measure(*arguments)
+        (candidate / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes())
+        return found
+
+    monkeypatch.setattr(procedure, "measure_weights", swap)
+    with pytest.raises(IntegrityError, match="changed while it was measured"):
+        scan(base, candidate, "weights")

@@ -27,7 +27,8 @@ from sdi_gate.errors import (
     StorageError,
     UnreachableError,
 )
-from sdi_gate.integrations.hub import HubSource
+from sdi_gate.integrations.hub import HubSource, _Meter
+from sdi_gate.integrations.hub_cache import PromisedFile
 from sdi_gate.models.ref import ModelRef
 from sdi_gate.progress import NullProgress
 
@@ -781,8 +782,37 @@ def test_offline_refuses_remote_code_too(hub, model, fetch):
     folder = fetch().folder
     (folder / "tokenizer_config.json").unlink()
     write_json(folder / "tokenizer_config.json", {"auto_map": {"AutoTokenizer": "x.X"}})
+    with pytest.raises(IntegrityError, match="is no link to a blob"):
+        fetch(offline=True)
+    for link in [path for path in folder.iterdir() if path.is_symlink()]:
+        content = link.read_bytes()
+        link.unlink()
+        link.write_bytes(content)
     with pytest.raises(FormatError, match="wants to run code"):
         fetch(offline=True)
+
+
+def test_a_link_to_something_that_is_no_blob_is_refused_offline(hub, model, fetch):
+    hub.commit(NAME, model)
+    folder = fetch().folder
+    weights = next(folder.glob("*.safetensors"))
+    other = folder.parent / "evil"
+    other.write_bytes(weights.read_bytes())
+    weights.unlink()
+    weights.symlink_to(other)
+    with pytest.raises(IntegrityError, match=r"\.safetensors' of .* is no link to a blob"):
+        fetch(offline=True)
+
+
+def test_a_server_that_sends_more_than_it_promised_is_stopped():
+    file = PromisedFile(name="model.safetensors", size_bytes=10, digest="0" * 64)
+    meter = _Meter([file], NullProgress(), ModelRef.parse(f"hf:{NAME}"))
+    bar = meter.bar_for(file.name)(total=10)
+    bar.update(10)
+    with pytest.raises(
+        IntegrityError, match=r"sends more of 'model\.safetensors' of .* 10 bytes it"
+    ):
+        bar.update(2 * 1024 * 1024)
 
 
 def test_a_note_that_cannot_be_written_does_not_matter(hub, model, fetch, tmp_path):

@@ -6,7 +6,11 @@ import pytest
 from checkpoint_files import write_checkpoint, write_json
 from tiny_models import config_of, snapshot
 
-from sdi_gate.models.differences import config_differences
+from sdi_gate.models.differences import find_differences
+
+
+def changed_settings(base, candidate):
+    return find_differences(base, candidate).settings
 
 
 @pytest.fixture
@@ -22,7 +26,7 @@ def model(tmp_path):
 
 
 def test_a_configuration_differs_from_itself_in_nothing(model):
-    assert config_differences(model("base"), model("candidate")) == ()
+    assert changed_settings(model("base"), model("candidate")) == ()
 
 
 @pytest.mark.parametrize(
@@ -31,27 +35,70 @@ def test_a_configuration_differs_from_itself_in_nothing(model):
     ids=str,
 )
 def test_a_setting_that_changes_what_is_computed_is_named(model, key, value):
-    assert key in config_differences(model("base"), model("candidate", **{key: value}))
-    assert key in config_differences(model("other", **{key: value}), model("base"))
+    assert key in changed_settings(model("base"), model("candidate", **{key: value}))
+    assert key in changed_settings(model("other", **{key: value}), model("base"))
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("use_cache", False), ("transformers_version", "1"), ("eos_token_id", 7), ("vocab_size", 9)],
+    [("use_cache", False), ("transformers_version", "1"), ("vocab_size", 9), ("novel", False)],
     ids=str,
 )
 def test_a_setting_that_changes_nothing_is_not_named(model, key, value):
-    assert config_differences(model("base"), model("candidate", **{key: value})) == ()
+    assert changed_settings(model("base"), model("candidate", **{key: value})) == ()
 
 
 def test_another_base_of_the_rotary_embedding_is_seen_however_it_is_written(model):
     rope = {"rope_type": "default", "rope_theta": 5.0}
-    changed = config_differences(model("base"), model("candidate", rope_parameters=rope))
-    assert changed == ("rope_parameters",)
+    found = find_differences(model("base"), model("candidate", rope_parameters=rope))
+    assert found.settings == found.unseen == ("rope_parameters",)
 
 
 def test_a_family_that_transformers_does_not_know_is_compared_as_it_is_written(tmp_path):
     folders = [write_checkpoint(tmp_path / name) for name in "ab"]
     for folder, depth in zip(folders, (1, 2), strict=True):
         write_json(folder / "config.json", {"model_type": "nobody-knows", "depth": depth})
-    assert config_differences(*map(snapshot, folders)) == ("depth",)
+    assert changed_settings(*map(snapshot, folders)) == ("depth",)
+
+
+def test_another_storage_type_is_no_difference_unless_it_is_none_that_a_model_is_run_in(model):
+    base, half = model("base", dtype="float32"), model("half", dtype="bfloat16")
+    assert find_differences(base, half).settings == ()
+    odd = find_differences(base, model("odd", dtype="float8_e4m3fn"))
+    assert odd.settings == odd.unseen == ("dtype",)
+
+
+def test_another_way_to_compute_attention_is_named_though_the_probe_does_not_take_it(model):
+    found = find_differences(model("base"), model("candidate", attn_implementation="hub/kernel"))
+    assert found.unseen == ("attn_implementation",)
+
+
+def test_what_is_said_about_a_window_that_is_not_used_counts_for_nothing(tmp_path):
+    folders = [write_checkpoint(tmp_path / name) for name in "ab"]
+    for folder, window in zip(folders, (21, 24), strict=True):
+        config_of("qwen2").save_pretrained(folder)
+        plain = json.loads((folder / "config.json").read_text())
+        idle = {"use_sliding_window": False, "max_window_layers": window, "use_mrope": False}
+        write_json(folder / "config.json", {**plain, **idle})
+    assert changed_settings(*map(snapshot, folders)) == ()
+
+
+def test_settings_of_generation_are_listed_apart(model):
+    base, candidate = model("base"), model("candidate", eos_token_id=7)
+    write_json(candidate.folder / "generation_config.json", {"repetition_penalty": 0.01})
+    found = find_differences(base, snapshot(candidate.folder))
+    assert found.settings == ()
+    assert found.generation == ("eos_token_id", "generation_config.json repetition_penalty")
+
+
+@pytest.mark.parametrize("content", ["[1]", "{"], ids=["list", "broken"])
+def test_settings_of_generation_that_cannot_be_read_are_a_difference(model, content):
+    base, candidate = model("base"), model("candidate")
+    (candidate.folder / "generation_config.json").write_text(content)
+    assert find_differences(base, snapshot(candidate.folder)).generation != ()
+
+
+@pytest.mark.parametrize("value", ["abc", {"a": 1}, -1], ids=str)
+def test_a_configuration_that_transformers_refuses_is_compared_as_it_is_written(model, value):
+    found = changed_settings(model("base"), model("candidate", hidden_size=value))
+    assert "hidden_size" in found

@@ -10,7 +10,8 @@ from checkpoint_files import INDEX, write_checkpoint, write_json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdi_gate.errors import AccessError, ExitCode, FormatError
+from sdi_gate.errors import AccessError, ExitCode, FormatError, IntegrityError
+from sdi_gate.models.folder import FolderSource
 from sdi_gate.models.inspection import (
     check_contents,
     check_listing,
@@ -22,6 +23,7 @@ from sdi_gate.models.inspection import (
     readable,
     regular_files,
     shards_of,
+    verify_unchanged,
 )
 from sdi_gate.models.ref import ModelRef, Scheme
 from sdi_gate.models.snapshot import is_wanted
@@ -242,3 +244,28 @@ def test_pinning_ends_its_stage_and_names_what_is_in_hand(tmp_path):
 def test_a_failure_to_read_names_file_model_and_reason(tmp_path):
     with pytest.raises(AccessError, match="gone' of file:some/model: No such file"), readable(REF):
         (tmp_path / "gone").stat()
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("config.json", "configuration_files"), ("tokenizer_config.json", "fast_tokenizer_files")],
+)
+def test_a_file_that_sends_transformers_to_other_files_is_refused(tmp_path, name, key):
+    folder = write_checkpoint(tmp_path / "m")
+    path = folder / name
+    plain = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**plain, key: ["other.json"]}))
+    ref = ModelRef.parse(f"file:{folder}")
+    with pytest.raises(FormatError, match=rf"names other files to load \('{key}'\)"):
+        FolderSource().fetch(ref, NullProgress())
+
+
+def test_a_file_that_changes_after_it_was_hashed_is_an_integrity_error(tmp_path):
+    folder = write_checkpoint(tmp_path / "m")
+    pinned = FolderSource().fetch(ModelRef.parse(f"file:{folder}"), NullProgress())
+    verify_unchanged(pinned, pinned)
+    twin = folder / "model.safetensors.new"
+    twin.write_bytes((folder / "model.safetensors").read_bytes())
+    twin.replace(folder / "model.safetensors")
+    with pytest.raises(IntegrityError, match=r"'model\.safetensors' of .* changed while it was"):
+        verify_unchanged(pinned)

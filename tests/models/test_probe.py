@@ -237,7 +237,7 @@ def write(path, *lines):
 def test_a_users_set_is_read_with_prompts_and_blank_lines(tmp_path):
     path = write(tmp_path / "own.jsonl", *[LINE] * 3, b"", LINE | {"prompt": "When?"}, b"  ")
     own = load_file(path)
-    assert own.name == "own.jsonl"
+    assert own.name == "own:own.jsonl"
     assert own.samples[0] == ProbeSample(stratum="law", text="The lease ends in May.")
     assert own.samples[3].prompt == "When?"
     assert own.strata == {"law": 4}
@@ -279,7 +279,7 @@ def test_a_surrogate_pair_is_one_character(tmp_path):
 
 @pytest.mark.parametrize("lines", [[], [LINE] * (MIN_SAMPLES_PER_STRATUM - 1)], ids=["no", "few"])
 def test_a_stratum_that_is_too_small_for_a_number_is_refused(tmp_path, lines):
-    with pytest.raises(UsageError, match="every stratum needs 4 samples; got"):
+    with pytest.raises(UsageError, match="every stratum needs at least 4 samples; got"):
         load_file(write(tmp_path / "own.jsonl", *lines))
 
 
@@ -297,7 +297,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
     path = tmp_path / "large.jsonl"
     with path.open("wb") as file:
         file.truncate(50_000_001)
-    with pytest.raises(UsageError, match="at most 50,000,000 bytes; got 50,000,001"):
+    with pytest.raises(UsageError, match="at most 50,000,000 bytes; got more"):
         load_file(path)
 
 

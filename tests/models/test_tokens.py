@@ -19,7 +19,7 @@ from tiny_models import (
     snapshot,
     tiny_probe,
 )
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
@@ -27,13 +27,15 @@ from transformers.utils import chat_template_utils
 
 from sdi_gate.errors import FormatError
 from sdi_gate.models.probe import ProbeSample, ProbeSet, load_default
+from sdi_gate.models.tokenizer import (
+    compare_tokenizers,
+    has_tokenizer,
+    load_tokenizer,
+)
 from sdi_gate.models.tokens import (
     MIN_TOKENS,
     TokenSample,
     batches,
-    compare_tokenizers,
-    has_tokenizer,
-    load_tokenizer,
     pad,
     tokenize,
 )
@@ -218,6 +220,9 @@ def test_a_saved_tokenizer_reads_as_it_did(tmp_path):
 def test_a_model_without_a_vocabulary_has_no_tokenizer(tmp_path):
     folder = build_base(tmp_path / "m")
     (folder / "tokenizer.json").unlink()
+    # A tokenizer of bytes has no vocabulary, only a class.
+    assert has_tokenizer(snapshot(folder))
+    (folder / "tokenizer_config.json").unlink()
     assert not has_tokenizer(snapshot(folder))
 
 
@@ -283,7 +288,7 @@ def test_code_in_a_tokenizers_folder_never_runs(tmp_path):
 def test_the_same_tokenizer_reads_alike():
     found = compare_tokenizers(build_tokenizer(), build_tokenizer(), tiny_probe())
     assert found.same is True
-    assert found.detail == "same vocabulary, same tokens on every probe text"
+    assert found.detail == "the same vocabulary, and the same tokens on every probe text"
 
 
 def test_another_chat_template_is_said_and_does_not_matter():
@@ -291,7 +296,17 @@ def test_another_chat_template_is_said_and_does_not_matter():
         build_tokenizer(), build_tokenizer(template=CHAT_TEMPLATE), tiny_probe()
     )
     assert found.same is True
-    assert "the chat templates differ, the base's was used for both" in found.detail
+    assert "the chat templates differ, and the base's was used for both" in found.detail
+    assert found.notice == "unseen by the probe differs the chat template"
+
+
+def test_a_tokenizer_that_reads_other_texts_otherwise_is_noticed_though_the_probe_is_read_alike():
+    normalising = build_tokenizer()
+    normalising.backend_tokenizer.normalizer = normalizers.Replace("xqzw", "something else")
+    found = compare_tokenizers(build_tokenizer(), normalising, tiny_probe())
+    assert found.same is True
+    assert "how the tokenizers treat some text" in found.notice
+    assert compare_tokenizers(build_tokenizer(), build_tokenizer(), tiny_probe()).notice == ""
 
 
 def test_another_vocabulary_reads_otherwise():

@@ -96,6 +96,6 @@ def test_a_number_that_is_not_finite_is_refused():
 
 
 def test_a_file_that_is_too_large_is_refused_unread(monkeypatch):
-    monkeypatch.setattr(module, "_MAX_BYTES", 3)
+    monkeypatch.setattr(module, "MAX_BYTES", 3)
     with pytest.raises(UsageError, match="4 bytes, at most 3 expected"):
         load(b"null", "r.json")

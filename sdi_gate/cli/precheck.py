@@ -1,0 +1,53 @@
+"""Find what is wrong with the options of a scan before torch is loaded, which takes seconds."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from sdi_gate.errors import UsageError
+from sdi_gate.models.ref import ModelRef, Scheme
+from sdi_gate.report.files import remove_reports
+
+if TYPE_CHECKING:
+    from sdi_gate.cli.options import ScanOptions
+
+_ENDPOINT = "HF_ENDPOINT"
+
+
+def look_ahead(options: ScanOptions) -> None:
+    """Remove the report of a former run, and refuse references that cannot be followed.
+
+    The report goes first: from here on, no error leaves the verdict of another run behind.
+
+    Args:
+        options: As they were given.
+
+    Raises:
+        UsageError: If the former report cannot be removed, a reference is none, or the address of
+            the Hub, where one is needed, is no URL.
+    """  # noqa: DOC502 - raised by remove_reports(), ModelRef.parse() and _check_endpoint()
+    remove_reports(options.out)
+    references = [ModelRef.parse(text) for text in (options.base, options.candidate)]
+    _check_endpoint(needed=any(ref.scheme is Scheme.HUB for ref in references))
+
+
+def _check_endpoint(*, needed: bool) -> None:
+    if _is_url(os.environ.get(_ENDPOINT, "")):
+        return
+    if needed:
+        msg = f"{_ENDPOINT} is not a URL, and a model of the Hub was asked for"
+        raise UsageError(msg, hint="set it to a URL such as https://huggingface.co, or unset it")
+    # The Hub's client fails while it is imported, and transformers imports it for folders too.
+    del os.environ[_ENDPOINT]
+
+
+def _is_url(text: str) -> bool:
+    if not text:
+        return True  # The client takes its default.
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
