@@ -12,6 +12,9 @@ from sdi_gate.models.inspection import CONFIG
 if TYPE_CHECKING:
     from sdi_gate.models.snapshot import ModelSnapshot
 
+# More than any model has of layers, heads, experts, positions of these names or labels.
+_MAX_COUNT = 1_000_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
@@ -61,6 +64,7 @@ def read_config(snapshot: ModelSnapshot) -> ModelConfig:
     if not isinstance(model_type, str) or not model_type:
         msg = f"{CONFIG} of {snapshot.ref} does not name a 'model_type'; got {model_type!r}"
         raise FormatError(msg, hint="give a model that transformers' save_pretrained wrote")
+    _refuse_absurd_counts(plain, snapshot)
     if plain.get("transformers_weights"):
         # transformers would load these, and we would have measured others.
         msg = f"{CONFIG} of {snapshot.ref} names its weights itself ('transformers_weights')"
@@ -73,6 +77,14 @@ def read_config(snapshot: ModelSnapshot) -> ModelConfig:
     return ModelConfig(
         model_type=model_type, architecture=first if isinstance(first, str) else None
     )
+
+
+def _refuse_absurd_counts(plain: dict[str, object], snapshot: ModelSnapshot) -> None:
+    # transformers makes a list, or a module, of as many entries before any tensor is looked at.
+    for key, value in plain.items():
+        if key.startswith(("num_", "n_")) and isinstance(value, int) and value > _MAX_COUNT:
+            msg = f"{CONFIG} of {snapshot.ref}: {key!r} is {value}; expected at most {_MAX_COUNT:,}"
+            raise FormatError(msg, hint="give a model that transformers' save_pretrained wrote")
 
 
 def check_same_architecture(base: ModelSnapshot, candidate: ModelSnapshot) -> ModelConfig:

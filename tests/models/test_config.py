@@ -90,3 +90,10 @@ def test_the_same_architecture_may_differ_in_everything_else(model):
     candidate = model("candidate", model_type="llama", architectures=["A"], vocab_size=4)
     found = check_same_architecture(base, candidate)
     assert found == ModelConfig(model_type="llama", architecture="A")
+
+
+@pytest.mark.parametrize("key", ["num_labels", "num_hidden_layers", "n_layer"])
+def test_a_count_that_would_fill_the_memory_is_refused_before_transformers_sees_it(model, key):
+    absurd = model(model_type="llama", **{key: 10**9})
+    with pytest.raises(FormatError, match=rf"'{key}' is 1000000000; expected at most 1,000,000"):
+        read_config(absurd)
