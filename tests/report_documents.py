@@ -391,8 +391,13 @@ def failing():
 
 
 def inconclusive():
-    sdi = document(ran="weights").sdi.estimate.value
-    found = (tier_finding("inconclusive", "weights"), sdi_finding(sdi, status="pass"))
+    reason = (
+        "The limit is for the sdi of tier full or higher; that of tier weights is another formula."
+    )
+    index = plain_finding("limits.sdi", "inconclusive", reason).model_copy(
+        update={"metric": "sdi", "warn": 0.45, "fail": 0.6, "bound": "upper"}
+    )
+    found = (tier_finding("inconclusive", "weights"), index)
     return document(ran="weights", verdict=verdict(*found))
 
 
@@ -402,6 +407,31 @@ def observing():
 
 def unjudged():
     return document(ran="probe")
+
+
+def noticed():
+    """A pass but for two notices, by a user's own probe, depth weights and seed."""
+    sentences = (
+        "generation_config.json: temperature is 0.7 in the base and 0.1 in the candidate.",
+        "The chat templates differ.",
+    )
+    found = tuple(plain_finding("notice", "warn", sentence) for sentence in sentences)
+    own = document(scale=0.4)
+    parameter = ParameterEntry(name="depth-weights", value="list:1.0:1.0:0.0:0.5:0.25")
+    signals = tuple(
+        entry.model_copy(update={"parameters": (parameter,)})
+        if entry.name in {"spectral-divergence", "weight-geometry"}
+        else entry
+        for entry in own.signals
+    )
+    return document(
+        scale=0.4,
+        signals=signals,
+        probe=own.probe.model_copy(update={"name": "own:sdi-probe-1"}),
+        environment=own.environment.model_copy(update={"seed": 3}),
+        notices=sentences,
+        verdict=verdict(*found, tier_finding(), coverage_finding()),
+    )
 
 
 def broken():
@@ -458,6 +488,7 @@ def hostile():
         tokenizer=TokenizerEntry(same=False, detail=names[2]),
         tier=TierEntry(requested="full", ran="full", reason=names[6]),
         defects=names,
+        notices=names,
         verdict=verdict(found, defect),
     )
 
@@ -505,6 +536,7 @@ def largest(char):
         tier=TierEntry(requested="full", ran="full", reason=worst),
         calibration=CalibrationEntry(name=worst, version=1, calibrated=False, note=worst),
         defects=(worst,) * 60,
+        notices=(worst,) * 60,
         signals=(*signals, document(strata=names).signals[-1]),
         sdi=index_.model_copy(update={"contributions": parts}),
         sdi_plus=index_.model_copy(update={"contributions": parts}),
@@ -519,6 +551,7 @@ CASES = {
     "observe": observing,
     "no-policy": unjudged,
     "defect": broken,
+    "notice": noticed,
     "hostile": hostile,
     "large": large,
 }

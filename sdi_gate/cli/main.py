@@ -47,8 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _crashed(exc.__cause__) if isinstance(exc.__cause__, EOFError) else _interrupted()
     except BaseException as exc:  # noqa: BLE001 - the one place that catches everything
         # Not Exception alone: a panic of a library in Rust is none, and a library that ends the
-        # process by itself must not end it with a 0.
-        return _crashed(exc)
+        # process by itself must not end it with a 0. What fails while an interrupt is dealt with
+        # is an interrupt still.
+        interrupted = isinstance(exc.__context__, KeyboardInterrupt)
+        return _interrupted() if interrupted else _crashed(exc)
     return int(code or ExitCode.OK)
 
 

@@ -46,6 +46,8 @@ def _check_endpoint(*, needed: bool) -> None:
 def _is_url(text: str) -> bool:
     if not text:
         return True  # The client takes its default.
+    if any(char.isspace() for char in text):
+        return False
     try:
         parts = urlsplit(text)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

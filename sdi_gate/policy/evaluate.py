@@ -100,7 +100,9 @@ def _judge_notices(facts: Facts) -> tuple[Finding, ...]:
 
 def _judge_tier(policy: Policy, facts: Facts) -> Finding:
     enough = facts.tier >= policy.required_tier
-    reason = f"The scan is of tier {facts.tier}, and the policy requires tier {policy.required_tier}"
+    reason = (
+        f"The scan is of tier {facts.tier}, and the policy requires tier {policy.required_tier}"
+    )
     why = "" if enough or not facts.tier_reason else f": {facts.tier_reason.rstrip('.')}"
     return Finding(
         rule="required-tier",

@@ -124,5 +124,5 @@ def _listed(path: str, problems: list[Problem]) -> str:
         for problem in sorted(problems)[:MAX_LISTED]
     ]
     more = len(problems) - len(places)
-    rest = [f"{path}: and {more} more problems"] if more else []
+    rest = [f"{path}: and {more} more {'problem' if more == 1 else 'problems'}"] if more else []
     return "\n".join((f"{path}: the policy cannot be used: {count}", *places, *rest))

@@ -179,7 +179,8 @@ class Verdict:
 
     Attributes:
         status: The worst status among the findings.
-        findings: One for each defect and notice, one for the tier, one for each limit of the policy.
+        findings: One for each defect and each notice, one for the tier, one for each limit of the
+            policy, and one for parameters that were left out where no limit is on coverage.
         enforced: Whether the verdict closes the gate; False in mode ``observe``.
     """
 

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
 # Beyond these no count, size or time of a scan lies, and their sums stay finite.
 _MAX_INTEGER = 2**63 - 1
 _MAX_SECONDS = 1e12

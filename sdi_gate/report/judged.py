@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from sdi_gate.policy.verdict import Bound, Finding, Status, Verdict, compare, margin_of
 from sdi_gate.report.entries import Part
+from sdi_gate.report.numbers import plural
 
 # Findings without a number: whether the scan is of the required tier, and what warns by itself.
 _WITHOUT_NUMBER = {"required-tier": "pass", "notice": "warn"}
@@ -86,7 +87,8 @@ class VerdictEntry(Part):
     @model_validator(mode="after")
     def _follows_from_its_findings(self) -> Self:
         if self.deciding >= len(self.findings):
-            msg = f"deciding is an index into {len(self.findings)} findings; got {self.deciding}"
+            known = plural(len(self.findings), "finding")
+            msg = f"deciding is an index into {known}; got {self.deciding}"
             raise ValueError(msg)
         found = tuple(entry.to_finding() for entry in self.findings)
         verdict = Verdict.of(found, enforced=self.enforced)

@@ -90,7 +90,7 @@ def layer_chart(document: ResultDocument) -> Chart | None:
     bars = tuple(_bar(run) for run in runs)
     lengths = [bar.value for bar in bars]
     # A renderer's scale is made for an index from 0 to 1; a result from elsewhere may hold more.
-    if not lengths or not min(lengths) >= 0 or not 10**-_CHART_DECIMALS <= max(lengths) <= 1:
+    if not lengths or not 10**-_CHART_DECIMALS <= max(lengths) <= 1:
         return None
     axis = f"adds to {index_label('sdi', document)}"
     note = f"Each bar is the sum over up to {width} neighbouring layer groups."
@@ -197,7 +197,7 @@ def _strata_sentences(document: ResultDocument) -> tuple[str, ...]:
 
 
 def _legend(metrics: Sequence[str]) -> str:
-    """Say what the mark means, and the units of the columns that a reader sees."""
+    # Only the units of columns that a reader sees.
     nats = [metric for metric in metrics if metric in _IN_NATS]
     *first, last = nats or [""]
     listed = f"{', '.join(first)} and {last}" if first else last

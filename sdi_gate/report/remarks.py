@@ -95,7 +95,7 @@ def _unusual(document: ResultDocument) -> Iterator[str]:
 
 
 def _depth_weights(text: str) -> str:
-    """Write depth weights as they are given on the command line."""
+    # As they are given on the command line.
     scheme, values = text[: len(_LIST)], text[len(_LIST) :]
     if scheme != _LIST:
         return clean(text)

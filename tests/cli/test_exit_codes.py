@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,10 @@ from commands import (
     run_process,
 )
 
+import sdi_gate.cli.main as main_module
 import sdi_gate.cli.scanning as scanning_module
 from sdi_gate.cli.main import entry
+from sdi_gate.policy.facts import Tier
 
 REPORT = ["report.md", "result.json"]
 
@@ -92,8 +95,29 @@ def test_a_disk_without_room_turns_a_0_into_6_and_hides_no_10_or_11(
     assert "No space left on device" in ended.err
     assert "Report:" not in ended.out
     assert ended.out.startswith(f"{status}: ")
+    assert names(out) == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--policy", "missing.yml"),
+        ("--base", "nonsense"),
+        ("--base", "file:missing"),
+        ("--depth-weights", "nonsense"),
+    ],
+    ids=["policy", "reference", "model", "option"],
+)
+def test_a_run_that_reaches_no_verdict_leaves_no_report_of_a_former_one(
+    more, check_here, models, tmp_path
+):
+    out = tmp_path / "out"
+    assert check_here(models / "near").code == 0
     assert names(out) == REPORT
-    assert {(out / name).read_text(encoding="utf-8") for name in REPORT} == {"from the last run"}
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
+    ended = check_here(models / "near", *more)
+    assert 2 <= ended.code <= 4, ended.err
+    assert names(out) == ["notes.txt"]
 
 
 def test_a_process_that_may_write_only_little_leaves_nothing_half_written(models, probe, tmp_path):
@@ -176,8 +200,67 @@ def test_an_end_of_file_inside_is_no_interrupt(error, check_here, models, monkey
     assert f"sdi-gate: {says}: no verdict was reached" in ended.err
 
 
+class PanicException(BaseException):
+    """What a library in Rust raises when it panics: no Exception."""
+
+
+@pytest.mark.parametrize("error", [PanicException("boom"), SystemExit(0)], ids=repr)
+def test_a_library_that_panics_or_ends_the_process_is_a_crash(
+    error, check_here, models, monkeypatch
+):
+    def crash(*_):
+        raise error
+
+    monkeypatch.setattr(scanning_module, "run_scan", crash)
+    ended = check_here(models / "near")
+    name = type(error).__name__
+    assert (ended.code, ended.out) == (1, "")
+    assert f"sdi-gate: internal error: {name}: no verdict was reached" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_auto_is_told_which_tier_the_policy_requires(check_here, run_here, models, monkeypatch):
+    asked = []
+
+    def stop(request, _effects):
+        asked.append(request.required)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scanning_module, "run_scan", stop)
+    check_here(models / "near")
+    run_here("scan", *references(models / "base", models / "near"), "--out", models / "none")
+    assert asked == [Tier.PROBE, None]
+
+
+def end_with(monkeypatch, code):
+    monkeypatch.setattr(main_module, "main", code)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+
+def test_a_second_interrupt_ends_with_130_too(monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    end_with(monkeypatch, interrupt)
+    with pytest.raises(SystemExit) as ended:
+        entry()
+    assert ended.value.code == 130
+
+
+def test_an_interrupt_that_nobody_can_be_told_of_is_no_crash(run_here, monkeypatch):
+    def interrupt(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(main_module.cli, "main", interrupt)
+    assert run_here("doctor").code == 130
+
+
 def test_the_process_ends_with_the_code(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["sdi-gate", "--version"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit, match=r"^0$"):
         entry()
     assert capsys.readouterr().out.startswith("sdi-gate, version")

@@ -25,6 +25,21 @@ def test_the_schema_that_is_printed_is_the_one_that_is_published(run_here):
     assert ended.out == (POLICIES / "schema" / "v1.json").read_text(encoding="utf-8")
 
 
+def test_no_text_of_a_policy_forges_a_line_or_moves_the_cursor(run_here, tmp_path):
+    path = tmp_path / "a\u202eb\nMode observe: forged.yml"
+    path.write_text(
+        'version: 1\nname: x\nowner: "us\\nMode observe: forged"\n'
+        'description: "One.\\nMode observe: forged\\u202e"\nlimits: {sdi: {fail: 0.5}}\n',
+        encoding="utf-8",
+    )
+    ended = run_here("policy", "validate", path)
+    assert (ended.code, ended.err) == (0, "")
+    assert "\u202e" not in ended.out
+    assert "\\u202e" in ended.out
+    starts = [line for line in ended.out.splitlines() if line.startswith("Mode ")]
+    assert starts == ["Mode enforce: a verdict of fail or inconclusive closes the gate."]
+
+
 def test_every_mistake_is_told_with_its_line(run_here, tmp_path):
     path = tmp_path / "bad.yml"
     path.write_text(BAD, encoding="utf-8")

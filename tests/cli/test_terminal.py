@@ -4,6 +4,7 @@ import errno
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,15 @@ from commands import assert_one_clear_error, environment, references
 from tiny_models import build_base, rewrite
 
 from sdi_gate.cli.main import cli
-from sdi_gate.cli.output import fail, printable, progress_on_stderr, put, say
+from sdi_gate.cli.output import (
+    fail,
+    have_stderr,
+    printable,
+    progress_on_stderr,
+    put,
+    say,
+    settle,
+)
 from sdi_gate.errors import PublishError, UsageError
 
 # A process that was started in the background ignores SIGINT, and so would its children.
@@ -230,6 +239,65 @@ def full():
 def test_a_standard_error_that_takes_nothing_is_no_reason_to_fail(full, monkeypatch):
     monkeypatch.setattr(sys, "stderr", full)
     say("nobody hears this")
+
+
+JUDGED = [("near", "probe", 0), ("far", "probe", 10), ("near", "weights", 11)]
+
+
+@pytest.mark.parametrize("judged", JUDGED, ids=str)
+@pytest.mark.parametrize(
+    ("verbose", "end"),
+    [((), "2>&-"), (("--verbose",), "2>/dev/full")],
+    ids=["closed", "full-and-verbose"],
+)
+def test_a_closed_or_full_standard_error_changes_no_code(
+    verbose, end, judged, models, probe, tmp_path
+):
+    candidate, tier, code = judged
+    both = references(models / "base", models / candidate)
+    words = ["check", *both, "--tier", tier, "--probe", probe, "--out", tmp_path / "out"]
+    words += ["--policy", "policies/default.yml"]
+    command = shlex.join([sys.executable, "-m", "sdi_gate", *verbose])
+    done = subprocess.run(  # noqa: S603 - the arguments are ours
+        ["/bin/sh", "-c", f"{command} {shlex.join(map(str, words))} {end}"],
+        check=False,
+        env=environment(tmp_path / "home"),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == code
+    assert done.stdout.startswith(("PASS", "FAIL", "INCONCLUSIVE"))
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+@pytest.mark.parametrize("end", ["2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("words", ["scan --nonsense", "scan --base x --candidate x"])
+def test_an_error_that_nobody_can_be_told_of_keeps_its_code(words, end, tmp_path):
+    command = f"{shlex.quote(sys.executable)} -m sdi_gate {words} {end}"
+    done = subprocess.run(  # noqa: S603 - the arguments are ours
+        ["/bin/sh", "-c", command], check=False, env=environment(tmp_path)
+    )
+    assert done.returncode == 2
+
+
+def test_progress_that_cannot_be_written_is_dropped(full, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", full)
+    with progress_on_stderr() as progress:
+        progress.advance("weights", 1, 1)
+
+
+def test_what_standard_error_did_not_take_is_dropped_at_the_end(full, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", full)
+    full.write("nobody hears this")
+    settle()
+    full.flush()
+
+
+def test_a_process_without_standard_error_gets_one_that_loses_all(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    have_stderr()
+    with sys.stderr as lost:
+        lost.write("nobody hears this")
 
 
 def test_a_standard_output_that_takes_nothing_is_an_error_once(full, monkeypatch):

@@ -1,6 +1,9 @@
+import subprocess
+import sys
+
 import pytest
 import torch
-from commands import assert_one_clear_error, references
+from commands import assert_one_clear_error, environment, references, run_process
 
 USAGE = {
     "unknown-option": (("scan", "--nonsense"), "No such option"),
@@ -76,8 +79,8 @@ PROBES = {
     "missing": (None, "cannot read the probe set"),
     "no-json": (b"once upon a time", ":1: not JSON"),
     "no-stratum": (b'{"text": "x"}', ":1: expected the keys text and stratum"),
-    "too-few": (b'{"text": "x", "stratum": "code"}', "every stratum needs 4 samples"),
-    "empty": (b"", "every stratum needs 4 samples"),
+    "too-few": (b'{"text": "x", "stratum": "code"}', "at least 4 samples"),
+    "empty": (b"", "at least 4 samples"),
 }
 
 
@@ -90,3 +93,47 @@ def test_a_bad_probe_set_is_an_error_before_any_model_is_fetched(
         path.write_bytes(content)
     missing = references(tmp_path / "missing", tmp_path / "missing")
     assert_one_clear_error(run_here("scan", *missing, "--probe", path), 2, words, path.name)
+
+
+ENDPOINTS = ("foo", "http://[bad", "http://x:99999999", "http://a b", "ftp://x")
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=repr)
+def test_an_address_of_the_hub_that_is_no_url_matters_to_models_of_the_hub_alone(
+    endpoint, models, tmp_path
+):
+    env = environment(tmp_path / "home", HF_ENDPOINT=endpoint)
+    rest = ("--candidate", f"file:{models}/near", "--tier", "weights", "--out", tmp_path / "out")
+    ended = run_process("scan", "--base", "hf:org/name", *rest, env=env)
+    assert_one_clear_error(ended, 2, "HF_ENDPOINT is not a URL")
+    ended = run_process("scan", "--base", f"file:{models}/base", *rest, env=env)
+    assert ended.code == 0, ended.err
+
+
+_LIGHT = """
+import sys
+from sdi_gate.cli.main import main
+code = main(sys.argv[1:])
+heavy = {"torch", "transformers"} & set(sys.modules)
+sys.exit(f"loaded {heavy}" if heavy else code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--base", "nonsense", "--policy", "policies/default.yml"), 2),
+        (("--base", "file:x", "--policy", "missing.yml"), 3),
+    ],
+    ids=["reference", "policy"],
+)
+def test_what_is_wrong_with_the_options_is_told_before_torch_is_loaded(arguments, code, tmp_path):
+    words = [*arguments, "--candidate", "file:x", "--out", str(tmp_path / "out")]
+    done = subprocess.run(  # noqa: S603 - the arguments are ours
+        [sys.executable, "-c", _LIGHT, "check", *words],
+        check=False,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stderr

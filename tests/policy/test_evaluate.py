@@ -197,6 +197,65 @@ def test_a_scan_of_a_lower_tier_is_inconclusive(tier: Tier, required: Tier):
     assert finding.metric == "tier"
 
 
+def test_a_scan_of_a_lower_tier_says_why_it_ran_none_higher():
+    policy = policy_of({"coverage": {"fail": 1.0}}, **{"required-tier": "full"})
+    reason = "tier full needs about 90.0 GB of memory, more than is free"
+    verdict = judge(policy, facts_of(tier=Tier.PROBE, tier_reason=reason))
+    start = "The scan is of tier probe, and the policy requires tier full"
+    assert found(verdict, "required-tier").reason == f"{start}: {reason}."
+    higher = judge(policy, facts_of(tier_reason="tier full was asked for."))
+    assert found(higher, "required-tier").reason == (
+        "The scan is of tier full, and the policy requires tier full."
+    )
+
+
+@pytest.mark.parametrize("key", ["sdi", "sdi-plus"])
+@pytest.mark.parametrize("value", [0.0, 0.3, 0.9])
+def test_an_index_of_a_lower_tier_is_held_against_no_limit(key: str, value: float):
+    policy = policy_of({key: {"warn": 0.25, "fail": 0.5}}, **{"required-tier": "full"})
+    facts = replace(facts_with(key, value), tier=Tier.PROBE)
+    finding = found(judge(policy, facts), f"limits.{key}")
+    assert (finding.status, finding.observed) == (Status.INCONCLUSIVE, None)
+    assert (finding.warn, finding.fail, finding.bound) == (0.25, 0.5, Bound.UPPER)
+    assert finding.reason == (
+        f"The limit is for the {key} of tier full or higher; that of tier probe is another formula."
+    )
+
+
+def test_a_signal_of_a_lower_tier_is_still_judged():
+    key = "signals.weight-geometry"
+    policy = policy_of(limits_at(key, {"fail": 0.5}), **{"required-tier": "full"})
+    verdict = judge(policy, replace(facts_with(key, 0.75), tier=Tier.WEIGHTS))
+    assert verdict.status is Status.FAIL
+
+
+def test_parameters_left_out_need_a_policy_that_says_how_many_may_be():
+    policy = policy_of({"sdi": {"fail": 0.5}})
+    verdict = judge(policy, facts_of(coverage=0.75))
+    finding = found(verdict, "limits.coverage")
+    assert (verdict.status, finding.status) == (Status.INCONCLUSIVE, Status.INCONCLUSIVE)
+    assert (finding.observed, finding.bound) == (None, None)
+    assert finding.reason == (
+        "A share of 0.25 of the parameters was not compared, and the policy does not say how much "
+        "may be missing: it has no limit on coverage."
+    )
+    assert judge(policy, facts_of()).status is Status.PASS
+    limited = policy_of({"sdi": {"fail": 0.5}, "coverage": {"warn": 0.5}})
+    assert judge(limited, facts_of(coverage=0.75)).status is Status.PASS
+
+
+def test_each_notice_warns_whatever_the_policy_says():
+    facts = facts_of(defects=("Broken.",), notices=("The templates differ.", "So do the settings."))
+    verdict = judge(policy_of({"sdi": {"warn": 1.0}}), facts)
+    assert [(f.rule, f.metric, f.status, f.reason) for f in verdict.findings[:3]] == [
+        ("defect", "defect", Status.INCONCLUSIVE, "Broken."),
+        ("notice", "notice", Status.WARN, "The templates differ."),
+        ("notice", "notice", Status.WARN, "So do the settings."),
+    ]
+    alone = judge(policy_of({"sdi": {"warn": 1.0}}), replace(facts, defects=()))
+    assert (alone.status, alone.exit_code) == (Status.WARN, ExitCode.OK)
+
+
 def test_each_defect_is_inconclusive_whatever_the_policy_says():
     defects = ("3 weights are not finite.", "The probe is not deterministic.")
     verdict = judge(policy_of({"sdi": {"warn": 1.0}}), facts_of(defects=defects))

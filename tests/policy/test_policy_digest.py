@@ -78,7 +78,7 @@ def test_the_digest_is_that_of_canonical_json_with_defaults():
     empty = '"behaviour":null,"coverage":null'
     canonical = (
         f'{{"description":null,"limits":{{{empty},"sdi":{bounds},"sdi-plus":null,"signals":null}},'
-        '"mode":"enforce","name":"trial","owner":null,"required-tier":"weights","version":1}'
+        '"mode":"enforce","name":"trial","owner":null,"required-tier":"probe","version":1}'
     )
     loaded = parse(GOOD)
     assert loaded.digest == "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
@@ -95,7 +95,7 @@ def test_another_demand_has_another_digest(change: tuple[str, str]):
 
 
 def test_a_default_that_is_written_out_does_not_change_the_digest():
-    written = GOOD + "mode: enforce\nrequired-tier: weights\n"
+    written = GOOD + "mode: enforce\nrequired-tier: probe\n"
     assert parse(written).digest == parse(GOOD).digest
 
 
@@ -103,7 +103,8 @@ def test_a_policy_is_described_in_plain_lines():
     loaded = parse(json.dumps(DOCUMENT | {"description": "A trial.\n", "required-tier": "probe"}))
     assert describe(loaded).splitlines() == [
         "Policy trial, owned by us",
-        "A trial.",
+        "Description:",
+        "    A trial.",
         "File: p.yml",
         f"Digest: {loaded.digest}",
         "Mode observe: the verdict is reported, and the gate stays open.",

@@ -65,7 +65,7 @@ def test_no_published_property_may_be_null():
 def test_a_small_policy_gets_the_documented_defaults():
     policy = Policy.model_validate(document())
     assert policy.mode is Mode.ENFORCE
-    assert policy.required_tier is Tier.WEIGHTS
+    assert policy.required_tier is Tier.PROBE
     assert policy.owner is None
     assert policy.description is None
     assert [str(rule) for rule in rules_of(policy)] == ["limits.sdi"]

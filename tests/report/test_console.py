@@ -21,7 +21,9 @@ def printed(document, *, encoding="utf-8", **options):
     return raw.getvalue().decode(encoding)
 
 
-@pytest.mark.parametrize("name", ["pass", "fail-full", "inconclusive-weights", "no-policy"])
+@pytest.mark.parametrize(
+    "name", ["pass", "notice", "fail-full", "inconclusive-weights", "no-policy"]
+)
 def test_the_console_report_of_each_case_is_as_it_was_reviewed(name, assert_golden):
     lines = printed(docs.CASES[name]()).splitlines()
     text = "".join(f"{line.rstrip()}\n" for line in lines)

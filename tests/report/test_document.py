@@ -1,14 +1,18 @@
 import json
+from io import StringIO
 
 import jsonschema
 import pytest
 import report_documents
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from sdi_gate.errors import UsageError
 from sdi_gate.report import document as module
+from sdi_gate.report.console import print_report
 from sdi_gate.report.document import dump, json_schema, load
+from sdi_gate.report.markdown import render_markdown
 from sdi_gate.report.view import build_view
 
 CASES = pytest.mark.parametrize(
@@ -99,3 +103,84 @@ def test_a_file_that_is_too_large_is_refused_unread(monkeypatch):
     monkeypatch.setattr(module, "MAX_BYTES", 3)
     with pytest.raises(UsageError, match="4 bytes, at most 3 expected"):
         load(b"null", "r.json")
+
+
+def edited(change):
+    plain = json.loads(dump(report_documents.failing()))
+    change(plain["verdict"])
+    return json.dumps(plain).encode()
+
+
+FORGED = {
+    "status": lambda v: v.update(status="pass", exit_code=0),
+    "status that no finding has": lambda v: v.update(status="inconclusive", exit_code=11),
+    "code": lambda v: v.update(exit_code=0),
+    "not enforced": lambda v: v.update(enforced=False),
+    "deciding": lambda v: v.update(deciding=0),
+    "finding": lambda v: v["findings"][3].update(status="pass"),
+    "observed": lambda v: v["findings"][3].update(observed=0.01),
+    "limit": lambda v: v["findings"][3].update(warn=0.5, fail=0.9),
+    "no limit": lambda v: v["findings"][3].update(warn=None, fail=None),
+    "no bound": lambda v: v["findings"][3].update(bound=None),
+    "other bound": lambda v: v["findings"][3].update(bound="lower"),
+    "margin": lambda v: v["findings"][3].update(margin=0.1),
+    "no number and failed": lambda v: v["findings"][3].update(observed=None, margin=None),
+    "no number and passed": lambda v: v["findings"][1].update(observed=None, margin=None),
+    "margin alone": lambda v: v["findings"][0].update(margin=0.5),
+    "tier that warns": lambda v: v["findings"][0].update(status="warn"),
+}
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
+def test_a_verdict_that_contradicts_itself_is_refused(change):
+    with pytest.raises(UsageError, match=r"verdict.*expected status|verdict.*(give|got none)"):
+        load(edited(change), "r.json")
+
+
+def leaves(plain, path=()):
+    """Return the place of every number in a document."""
+    items = plain.items() if isinstance(plain, dict) else enumerate(plain)
+    for key, value in items:
+        if isinstance(value, (dict, list)):
+            yield from leaves(value, (*path, key))
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield (*path, key)
+
+
+EXTREMES = {
+    "largest": 1.7e308,
+    "least": -1.7e308,
+    "smallest": 5e-324,
+    "zero": 0,
+    "endless": 10**400,
+    "last count": 2**63 - 1,
+    "below 0": -1,
+}
+
+
+@pytest.mark.parametrize("extreme", EXTREMES.values(), ids=EXTREMES)
+def test_no_number_makes_a_report_overflow(extreme):
+    small = report_documents.document(layers=("a", "b"), strata=("s",))
+    whole = small.model_copy(update={"verdict": report_documents.failing().verdict})
+    text = dump(whole)
+    for path in leaves(json.loads(text)):
+        plain = json.loads(text)
+        *parents, last = path
+        place = plain
+        for key in parents:
+            place = place[key]
+        place[last] = extreme
+        try:
+            view = build_view(load(json.dumps(plain).encode(), "r.json"))
+        except UsageError:
+            continue
+        print_report(view, Console(file=StringIO(), width=80))
+        render_markdown(view)
+
+
+def test_shares_that_only_overflow_together_are_refused():
+    plain = json.loads(dump(report_documents.failing()))
+    for entry in plain["sdi"]["by_layer"]:
+        entry["contribution"] = 1e308
+    with pytest.raises(UsageError, match=r"by_layer\.0\.contribution: .*less than or equal to 1"):
+        load(json.dumps(plain).encode(), "r.json")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sdi_gate.errors import PublishError, UsageError
-from sdi_gate.report.files import MARKDOWN, RESULT, prepare_folder, write_files
+from sdi_gate.report.files import MARKDOWN, RESULT, prepare_folder, remove_reports, write_files
 
 CONTENTS = {RESULT: b"{}\n", MARKDOWN: b"# Report\n"}
 
@@ -24,6 +24,31 @@ def test_a_folder_is_made_with_its_parents_and_left_empty(tmp_path):
     prepare_folder(tmp_path / "a" / "b")
     prepare_folder(tmp_path / "a" / "b")
     assert state(tmp_path / "a" / "b") == {}
+
+
+def test_a_report_of_a_former_run_is_removed_and_nothing_else(tmp_path):
+    for remove in (prepare_folder, remove_reports):
+        for name in (RESULT, MARKDOWN, "notes.txt"):
+            (tmp_path / name).write_bytes(b"old")
+        remove(tmp_path)
+        assert state(tmp_path) == {"notes.txt": b"old"}
+
+
+def test_where_there_is_no_folder_there_is_no_report_to_remove(tmp_path):
+    (tmp_path / "file").write_bytes(b"mine")
+    remove_reports(tmp_path / "file")
+    remove_reports(tmp_path / "none")
+    assert state(tmp_path) == {"file": b"mine"}
+
+
+@pytest.mark.parametrize(
+    ("remove", "words"),
+    [(prepare_folder, "cannot write to"), (remove_reports, "cannot remove the former report")],
+)
+def test_a_former_report_that_cannot_be_removed_is_told(remove, words, tmp_path):
+    (tmp_path / RESULT).mkdir()
+    with pytest.raises(UsageError, match=f"{words}.*: Is a directory"):
+        remove(tmp_path)
 
 
 def test_a_file_in_the_way_of_a_folder_is_told_and_kept(tmp_path):

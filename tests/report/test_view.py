@@ -106,7 +106,7 @@ def test_a_value_at_its_limit_is_said_to_keep_it():
 
 def test_a_value_below_a_lower_bound_is_below_its_limit():
     low = docs.coverage_finding().model_copy(
-        update={"status": "fail", "observed": 0.99996, "margin": -0.00004}
+        update={"status": "fail", "observed": 0.99996, "margin": 0.99996 - 1.0}
     )
     line = judged(low).finding_lines[0]
     assert line.sentence == ("coverage is 0.99996, below the failing limit of 1 by 4.00e-5.")
@@ -287,7 +287,9 @@ def test_many_layers_are_drawn_as_sums_over_neighbours():
 
 
 @pytest.mark.parametrize(
-    "shares", [[("a", -0.1), ("b", 0.2)], [("a", 1.5)], [("a", 1e-9)], []], ids=str
+    "shares",
+    [[(f"layers.{i}", 1.0) for i in range(25)], [("a", 1e-9)], []],
+    ids=["too large together", "too small", "none"],
 )
 def test_contributions_that_no_scale_fits_are_not_drawn(shares):
     assert build_view(with_index(shares)).chart is None
@@ -380,18 +382,125 @@ def test_a_table_without_rows_counts_what_it_leaves_out():
 
 @pytest.mark.parametrize(
     ("same", "text"),
-    [(True, "the same"), (False, "different"), (None, "not looked at")],
+    [(True, "agree"), (False, "differ"), (None, "were not compared")],
     ids=["same", "different", "not looked at"],
 )
 def test_the_tokenizer_is_said_to_be_the_same_or_not(same, text):
     tokenizer = docs.document().tokenizer.model_copy(update={"same": same})
     view = build_view(docs.document(tokenizer=tokenizer))
-    assert view.alignment.sentences[1].startswith(f"Tokenizer: {text}.")
+    assert view.alignment.sentences[1] == (f"Tokenizers {text}: Vocabularies and merges are equal.")
+
+
+def test_settings_that_differ_are_named_up_to_a_number_and_counted():
+    def sentence(num_names):
+        names = tuple(f"setting_{i}" for i in range(num_names))
+        changed = docs.alignment(config_differences=names)
+        return build_view(docs.document(alignment=changed)).alignment.sentences[2]
+
+    start = "may change what is computed:"
+    assert sentence(1) == f"Configuration: 1 setting {start} setting_0."
+    assert sentence(12).startswith(f"Configuration: 12 settings {start} setting_0, setting_1,")
+    assert sentence(12).endswith("setting_9 and 2 more.")
 
 
 def test_defects_are_listed_or_said_to_be_absent():
     assert build_view(docs.passing()).defects.sentences == ("None was found.",)
     assert len(table(build_view(docs.broken()).defects, "defects").rows) == 1
+
+
+def test_notices_are_listed_or_said_to_be_absent():
+    assert build_view(docs.passing()).notices.sentences == ("None was found.",)
+    assert table(build_view(docs.noticed()).notices, "notices").rows[1] == (
+        "The chat templates differ.",
+    )
+
+
+def test_settings_that_are_not_the_defaults_stand_under_the_verdict():
+    (sentence,) = build_view(docs.noticed()).deciding[2:]
+    assert sentence == (
+        "Not the default settings: probe set own: sdi-probe-1; depth weights 1,1,0,0.5,0.25; "
+        "seed 3."
+    )
+    assert len(build_view(docs.passing()).deciding) == 2
+
+
+def test_a_probe_set_of_another_name_and_another_scheme_of_depth_are_no_defaults_either():
+    whole = docs.noticed()
+    linear = docs.ParameterEntry(name="depth-weights", value="linear")
+    view = build_view(
+        docs.document(
+            probe=whole.probe.model_copy(update={"name": "sdi-probe-0"}),
+            signals=(whole.signals[0].model_copy(update={"parameters": (linear,)}),),
+        )
+    )
+    assert view.deciding[-1] == (
+        "Not the default settings: probe set sdi-probe-0; depth weights linear."
+    )
+
+
+@pytest.mark.parametrize(
+    ("requested", "ran", "reason", "sentence"),
+    [
+        ("probe", "probe", "tier probe was asked for", "Tier probe was asked for, and ran."),
+        ("auto", "full", "auto takes the highest", "Tier full ran: auto takes the highest."),
+        (
+            "full",
+            "weights",
+            "the tokenizers differ.",
+            "Asked for: full. Tier weights ran: the tokenizers differ.",
+        ),
+    ],
+)
+def test_the_tier_is_told_in_one_breath(requested, ran, reason, sentence):
+    entry = docs.TierEntry(requested=requested, ran=ran, reason=reason)
+    assert build_view(docs.document(ran=ran, tier=entry)).tier.sentences == (sentence,)
+
+
+def test_a_hundred_standard_errors_and_more_are_not_counted():
+    sure = docs.finding(stderr=0.0001)
+    sentence = judged(sure).finding_lines[0].sentence
+    assert sentence.endswith("by 0.0934 (more than 100 standard errors).")
+
+
+def test_the_units_under_the_strata_are_those_of_the_columns_that_are_shown():
+    mark = "* marks the worst stratum of a metric."
+    view = build_view(docs.failing())
+    assert view.strata.sentences[0] == (
+        f"{mark} cka-angle is in rad; kl-divergence, nll-change, base-nll and candidate-nll are in "
+        "nats per token."
+    )
+    assert view.strata_brief.sentences[0] == (
+        f"{mark} cka-angle is in rad; kl-divergence and nll-change are in nats per token."
+    )
+
+
+@pytest.mark.parametrize(
+    ("metrics", "units"),
+    [
+        (("representation-drift",), " cka-angle is in rad."),
+        (("curvature-shift",), ""),
+        (("behaviour",), " kl-divergence is in nats per token."),
+    ],
+)
+def test_the_strata_name_no_unit_of_a_column_that_is_not_there(metrics, units):
+    signals = tuple(
+        entry.model_copy(
+            update={
+                "measurements": tuple(
+                    line for line in entry.measurements if line.metric == entry.metric
+                )
+            }
+        )
+        for entry in docs.failing().signals
+        if entry.name in metrics
+    )
+    view = build_view(docs.document(signals=signals))
+    assert view.strata.sentences[0] == f"* marks the worst stratum of a metric.{units}"
+
+
+def test_curvature_by_layer_is_said_not_to_average_to_the_headline():
+    assert "does not average" in " ".join(build_view(docs.failing()).layers.sentences)
+    assert "does not average" not in " ".join(build_view(docs.unjudged()).layers.sentences)
 
 
 def test_the_provenance_names_everything_that_the_numbers_depend_on():
