@@ -139,7 +139,7 @@ def _combine(
     spectral = spectral_divergence(comparisons, settings.depth_weighting, settings.top_k)
     if not broken:
         return WeightsResult(geometry=geometry, spectral=spectral, defects=())
-    reason = f"NaN or infinity in {len(broken)} of the tensors, first {broken[0]}"
+    reason = f"{len(broken)} tensors hold NaN or infinity, first {broken[0]}"
     return WeightsResult(
         geometry=inconclusive(geometry.id, geometry.metric, reason),
         spectral=inconclusive(spectral.id, spectral.metric, reason),

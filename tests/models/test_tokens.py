@@ -31,6 +31,7 @@ from sdi_gate.models.tokenizer import (
     compare_tokenizers,
     has_tokenizer,
     load_tokenizer,
+    translated,
 )
 from sdi_gate.models.tokens import (
     MIN_TOKENS,
@@ -370,3 +371,17 @@ def test_batches_hold_every_sample_once_padded_on_the_right(samples, batch_size)
 def test_a_batch_is_no_longer_than_its_longest_sample():
     samples = [TokenSample(stratum="s", ids=tuple(range(n))) for n in (5, 3, 9)]
     assert pad(samples, [0, 1], CPU).ids.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 0, 0]]
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit], ids=lambda kind: kind.__name__)
+def test_what_ends_the_process_is_not_taken_for_a_broken_tokenizer(ending):
+    with pytest.raises(ending), translated("a tokenizer", "a hint"):
+        raise ending
+
+
+def test_a_panic_that_is_no_exception_is_an_error_like_any_other():
+    class PanicError(BaseException):
+        pass
+
+    with pytest.raises(FormatError, match="a tokenizer: PanicError"), translated("a tokenizer", ""):
+        raise PanicError
