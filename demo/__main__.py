@@ -9,15 +9,10 @@ import sys
 from pathlib import Path
 
 import click
-
-# Before torch is imported: see sdi_gate/cli/scanning.py.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import torch
 from transformers.utils import logging as transformers_logging
 
 from demo.train import BASE, CARELESS, GENTLE, new_model, save, train, train_tokenizer
-from sdi_gate.cli.options import cpu_count
 from sdi_gate.errors import ExitCode
 
 _POLICY = Path("policies/default.yml")
@@ -27,7 +22,8 @@ _POLICY = Path("policies/default.yml")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo-out"))
 def demo(out: Path) -> None:
     """Show one candidate passing and one blocked."""
-    torch.set_num_threads(cpu_count())
+    # The matrices of so small a model are not worth sharing between threads.
+    torch.set_num_threads(1)
     transformers_logging.disable_progress_bar()
     tokenizer = train_tokenizer()
     click.echo("Training a small base on the project's own texts")
@@ -47,7 +43,7 @@ def _check(name: str, out: Path) -> int:
     command = [
         *("check", "--base", f"file:{out}/models/base"),
         *("--candidate", f"file:{out}/models/{name}"),
-        *("--policy", str(_POLICY), "--out", str(out / name)),
+        *("--policy", str(_POLICY), "--out", str(out / name), "--threads", "1"),
     ]
     click.secho(f"\n$ sdi-gate {' '.join(command)}", bold=True)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

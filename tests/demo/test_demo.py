@@ -96,6 +96,7 @@ def test_both_are_judged_against_the_base_by_the_default_policy_without_network(
             "--candidate": f"file:somewhere/models/{name}",
             "--policy": "policies/default.yml",
             "--out": f"somewhere/{name}",
+            "--threads": "1",
         }
     assert stage.told["offline"] == {"1"}
 
