@@ -241,8 +241,17 @@ def _shift_rows(
     }
     rows = [Measurement(metric=metric, estimate=_mean_estimate([*by_stratum.values()]))]
     for layer in layers:
-        shifts = [paired_shift(*_totals(group, kind, [layer])) for group in grouped.values()]
-        rows.append(Measurement(metric=metric, layer=layer, estimate=_mean_estimate(shifts)))
+        shifts = {
+            stratum: paired_shift(*_totals(group, kind, [layer]))
+            for stratum, group in grouped.items()
+        }
+        rows.append(
+            Measurement(metric=metric, layer=layer, estimate=_mean_estimate([*shifts.values()]))
+        )
+        rows.extend(
+            Measurement(metric=metric, layer=layer, stratum=stratum, estimate=estimate)
+            for stratum, estimate in shifts.items()
+        )
     rows.extend(stratum_rows(metric, by_stratum))
     return rows
 

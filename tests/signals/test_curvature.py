@@ -351,3 +351,22 @@ def test_a_model_without_layers_is_inconclusive():
         Outcome.INCONCLUSIVE,
         "the model has no decoder layers",
     )
+
+
+def test_every_layer_has_a_shift_for_every_stratum():
+    layers = ("layers.0", "layers.1")
+    rows = [draw(1.0, 3.0, "code", layers=layers) for _ in range(2)]
+    rows += [draw(1.0, 1.0, "chat", layers=layers) for _ in range(2)]
+    result = curvature_shift(rows, layers, ())
+    grid = {
+        (row.layer, row.stratum): row.estimate.value
+        for row in result.measurements
+        if row.metric == METRIC and row.layer is not None and row.stratum is not None
+    }
+    assert grid == {
+        ("layers.0", "code"): 0.5,
+        ("layers.0", "chat"): 0.0,
+        ("layers.1", "code"): 0.5,
+        ("layers.1", "chat"): 0.0,
+    }
+    assert [row.estimate.value for row in result.by_layer(METRIC)] == [0.25, 0.25]
