@@ -187,6 +187,9 @@ def schema() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(*, as_json: bool) -> None:
     """Say what this machine can run: device, memory, tiers, cache, tokens. Shows no secrets."""
+    from sdi_gate.cli.precheck import check_endpoint  # noqa: PLC0415
+
+    check_endpoint(needed=True)
     from sdi_gate.cli.doctor import examine  # noqa: PLC0415 - loads torch
 
     rows = examine()

@@ -27,17 +27,25 @@ def look_ahead(options: ScanOptions) -> None:
     Raises:
         UsageError: If the former report cannot be removed, a reference is none, or the address of
             the Hub, where one is needed, is no URL.
-    """  # noqa: DOC502 - raised by remove_reports(), ModelRef.parse() and _check_endpoint()
+    """  # noqa: DOC502 - raised by remove_reports(), ModelRef.parse() and check_endpoint()
     remove_reports(options.out)
     references = [ModelRef.parse(text) for text in (options.base, options.candidate)]
-    _check_endpoint(needed=any(ref.scheme is Scheme.HUB for ref in references))
+    check_endpoint(needed=any(ref.scheme is Scheme.HUB for ref in references))
 
 
-def _check_endpoint(*, needed: bool) -> None:
+def check_endpoint(*, needed: bool) -> None:
+    """Look at the address of the Hub before its client does, which crashes on one that is no URL.
+
+    Args:
+        needed: Whether the Hub will be asked; if not, a broken address is dropped.
+
+    Raises:
+        UsageError: If the address is needed and is no URL.
+    """
     if _is_url(os.environ.get(_ENDPOINT, "")):
         return
     if needed:
-        msg = f"{_ENDPOINT} is not a URL, and a model of the Hub was asked for"
+        msg = f"{_ENDPOINT} is not a URL, and the Hub is needed"
         raise UsageError(msg, hint="set it to a URL such as https://huggingface.co, or unset it")
     # The Hub's client fails while it is imported, and transformers imports it for folders too.
     del os.environ[_ENDPOINT]

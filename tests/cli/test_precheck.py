@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from sdi_gate.cli.main import main
 from sdi_gate.cli.options import ScanOptions
 from sdi_gate.cli.precheck import look_ahead
-from sdi_gate.errors import UsageError
+from sdi_gate.errors import ExitCode, UsageError
 
 
 def options(tmp_path: Path, base: str) -> ScanOptions:
@@ -51,3 +52,11 @@ def test_the_report_of_a_former_run_goes_even_if_a_reference_is_none(tmp_path):
     with pytest.raises(UsageError, match="not a model reference"):
         look_ahead(options(tmp_path, "nowhere"))
     assert not (tmp_path / "report.md").exists()
+
+
+def test_the_doctor_says_that_the_endpoint_is_no_url(monkeypatch, capfd):
+    monkeypatch.setenv("HF_ENDPOINT", "http://[::1")
+    assert main(["doctor"]) == ExitCode.USAGE
+    told = capfd.readouterr()
+    assert "HF_ENDPOINT is not a URL" in told.err
+    assert told.out == ""
