@@ -1,12 +1,21 @@
 # make demo   train a small base, fine-tune it twice, judge both: one passes, one is blocked
 # make test   run the tests
 # make check  lint, types, import floors
+# make study        the whole study on the small organisms, from nothing; goes on where it stopped
+# make study-first  the same on one size and one seed: a first answer
+# make study-smoke  the same machinery on bases that know next to nothing: minutes
+# make study-gpu    the same recipes on 33 million parameters, on a GPU; brings home tables only
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check clean
+JOBS ?= 2
+# Where models and files of work lie: some 1 GB, never committed.
+WORK ?= study-work
+RESULTS ?= study/results
+
+.PHONY: demo test check clean study study-first study-smoke study-gpu
 
 # torch first and alone: its own index decides whether this is the CPU or the CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -14,7 +23,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,study]'
 	touch $@
 
 demo: $(VENV)/.installed
@@ -28,6 +37,33 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# $(1) manifest, $(2) work, $(3) results, $(4) more options
+define STUDY_STEPS
+	$(BIN)/sdi-gate study build --manifest $(1) --work $(2) --results $(3) $(4)
+	$(BIN)/sdi-gate study evaluate --manifest $(1) --work $(2) --results $(3) $(4)
+	$(BIN)/sdi-gate study measure --manifest $(1) --work $(2) --results $(3) $(4)
+endef
+
+study: $(VENV)/.installed
+	$(call STUDY_STEPS,organisms-small,$(WORK)/small,$(RESULTS),--jobs $(JOBS))
+	$(BIN)/sdi-gate study fit --manifest organisms-small --work $(WORK)/small --results $(RESULTS) \
+	  --calibration sdi_gate/prediction/data/organisms-1.json
+	$(BIN)/sdi-gate study report --manifest organisms-small --work $(WORK)/small --results $(RESULTS)
+
+study-first: $(VENV)/.installed
+	$(call STUDY_STEPS,organisms-small,$(WORK)/small,$(WORK)/first,--jobs $(JOBS) --only '*-s-0/*')
+	$(BIN)/sdi-gate study fit --manifest organisms-small --work $(WORK)/small --results $(WORK)/first
+
+study-smoke: $(VENV)/.installed
+	$(call STUDY_STEPS,organisms-smoke,$(WORK)/smoke,$(WORK)/smoke,--jobs $(JOBS))
+	$(BIN)/sdi-gate study fit --manifest organisms-smoke --work $(WORK)/smoke --results $(WORK)/smoke
+	$(BIN)/sdi-gate study report --manifest organisms-smoke --work $(WORK)/smoke \
+	  --results $(WORK)/smoke --out $(WORK)/smoke/study.md
+
+study-gpu: $(VENV)/.installed
+	$(call STUDY_STEPS,organisms-large,$(WORK)/large,$(RESULTS),--jobs $(JOBS) --device cuda)
+	$(BIN)/sdi-gate study fit --manifest organisms-large --work $(WORK)/large --results $(RESULTS)
 
 clean:
 	rm -rf $(VENV) demo-out

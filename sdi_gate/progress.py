@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
@@ -40,24 +41,34 @@ class LineProgress:
     Args:
         stream: Where to write; standard error if None.
         clock: Monotonic seconds.
+        every_s: Write a line between, at most this often, for work of hours; None writes none.
     """
 
     def __init__(
-        self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        every_s: float | None = None,
     ) -> None:
         self._stream = stream
         self._clock = clock
+        self._every_s = math.inf if every_s is None else every_s
         self._started: dict[str, float] = {}
+        self._wrote: dict[str, float] = {}
 
     def advance(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        """See `Progress.advance`; ``detail`` is not shown."""
-        del detail
-        began = self._started.setdefault(stage, self._clock())
+        """See `Progress.advance`; ``detail`` is shown in the lines between alone."""
+        now = self._clock()
+        began = self._started.setdefault(stage, now)
         if done >= total:
             del self._started[stage]
-            seconds = self._clock() - began
-            stream = self._stream or sys.stderr
-            print(f"sdi-gate: {stage}: {total} done in {seconds:.1f} s", file=stream, flush=True)
+            self._write(stage, f"{total} done in {now - began:.1f} s")
+        elif now - self._wrote.setdefault(stage, now) >= self._every_s:
+            self._write(stage, f"{done} of {total} done; {detail}")
+
+    def _write(self, stage: str, text: str) -> None:
+        self._wrote[stage] = self._clock()
+        print(f"sdi-gate: {stage}: {text}", file=self._stream or sys.stderr, flush=True)
 
 
 class RichProgress:

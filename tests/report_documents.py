@@ -19,6 +19,7 @@ from sdi_gate.report.document import (
     MismatchEntry,
     ModelEntry,
     ParameterEntry,
+    PredictionEntry,
     ProbeEntry,
     ResultDocument,
     SignalEntry,
@@ -29,6 +30,7 @@ from sdi_gate.report.document import (
     TokenizerEntry,
     VerdictEntry,
 )
+from sdi_gate.report.indices import ThresholdEntry
 
 METRICS = {
     "spectral-divergence": "spectral-divergence",
@@ -454,6 +456,61 @@ def broken():
     )
 
 
+def fitted(**overrides):
+    facts = {
+        "name": "organisms-1",
+        "version": 1,
+        "status": "fitted",
+        "calibrated": True,
+        "note": "Fitted to 240 pairs of organisms (101 of them high regressions) of 20 bases.",
+        "threshold": ThresholdEntry(
+            value=0.4,
+            bound=0.15,
+            num_missed=12,
+            num_degraded=101,
+            num_false_alarms=23,
+            num_others=139,
+        ),
+    }
+    return CalibrationEntry(**{**facts, **overrides})
+
+
+def calibrated():
+    """A model that the calibration speaks for: one signal by strata, one of weight 0."""
+    plain = document()
+
+    def changed(index_):
+        parts = []
+        for part in index_.contributions:
+            update = {}
+            if part.signal == "representation-drift":
+                update = {"aggregation": "mean-of-strata"}
+            if part.signal == "weight-geometry":
+                none = tuple(s.model_copy(update={"contribution": 0.0}) for s in part.by_layer)
+                zero = {"weight": 0.0, "contribution": 0.0, "by_layer": none}
+                update = {"reason": "it adds nothing", **zero}
+            parts.append(part.model_copy(update=update))
+        return index_.model_copy(update={"contributions": tuple(parts)})
+
+    return document(
+        sdi=changed(plain.sdi),
+        sdi_plus=changed(plain.sdi_plus),
+        calibration=fitted(),
+        prediction=PredictionEntry(
+            value=0.0831, lower=0.0213, upper=0.1449, level=0.9, reason=None
+        ),
+    )
+
+
+def out_of_scope():
+    """A model that is larger than any that the calibration was fitted on."""
+    reason = "calibrated on organisms of 0.1 M to 0.6 M parameters; this model has 1.2 B parameters"
+    nothing = PredictionEntry(value=None, lower=None, upper=None, level=None, reason=reason)
+    return document(
+        calibration=fitted(calibrated=False, reason=reason, threshold=None), prediction=nothing
+    )
+
+
 HOSTILE_NAMES = (
     "<script>alert(1)</script>",
     "a|b|c",
@@ -552,6 +609,11 @@ CASES = {
     "no-policy": unjudged,
     "defect": broken,
     "notice": noticed,
+    "calibrated": calibrated,
+    "out-of-scope": out_of_scope,
     "hostile": hostile,
     "large": large,
 }
+
+# Cases whose calibration is not the provisional one.
+FITTED = ("calibrated", "out-of-scope")

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sdi_gate.cli.calibrate import calibrate
 from sdi_gate.cli.options import PATH, ScanOptions, scan_options
 from sdi_gate.cli.output import VisibleFormatter, fail, have_stderr, printable, put, say, settle
+from sdi_gate.cli.study import study
 from sdi_gate.errors import ExitCode, SdiGateError, UsageError
 
 if TYPE_CHECKING:
@@ -198,3 +200,7 @@ def doctor(*, as_json: bool) -> None:
         return
     width = max(len(name) for name, _ in rows)
     put("".join(f"{name:<{width}}  {printable(value)}\n" for name, value in rows))
+
+
+cli.add_command(study)
+cli.add_command(calibrate)

@@ -43,6 +43,13 @@ _DECLARATIONS = (
     ),
     click.option("--probe", type=PATH, help="Your own probe set (JSON Lines: text, stratum)."),
     click.option(
+        "--calibration",
+        type=PATH,
+        envvar="SDI_GATE_CALIBRATION",
+        show_envvar=True,
+        help="Your own calibration, as sdi-gate calibrate writes it; default: the one that ships.",
+    ),
+    click.option(
         "--seed",
         type=click.IntRange(min=0, max=2**31),
         default=0,
@@ -75,6 +82,7 @@ class ScanOptions:
         device: Where to compute.
         out: Folder for the report.
         probe: A user's own probe set, if any.
+        calibration: A user's own calibration, if any.
         seed: Seed of every random draw.
         depth_weights: Depth weights of the weight signals.
         threads: CPU threads, if not all.
@@ -86,6 +94,7 @@ class ScanOptions:
     device: str
     out: Path
     probe: Path | None
+    calibration: Path | None
     seed: int
     depth_weights: str
     threads: int | None

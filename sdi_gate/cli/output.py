@@ -153,14 +153,18 @@ class DispensableProgress:
 
 
 @contextmanager
-def progress_on_stderr() -> Iterator[Progress]:
+def progress_on_stderr(every_s: float | None = None) -> Iterator[Progress]:
     """Choose how to show progress: a bar on a terminal, a line per stage elsewhere.
+
+    Args:
+        every_s: Elsewhere, write a line between at most this often; None writes none.
 
     Yields:
         The progress to hand to whoever works.
     """
     if not sys.stderr.isatty():
-        yield DispensableProgress(LineProgress(sys.stderr))
+        lines = VisibleProgress(LineProgress(sys.stderr, every_s=every_s))
+        yield DispensableProgress(lines)
         return
     from rich.console import Console  # noqa: PLC0415 - not needed by commands without progress
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from sdi_gate.errors import UsageError
 from sdi_gate.models.ref import ModelRef, Scheme
+from sdi_gate.prediction.calibration import load_file
 from sdi_gate.report.files import remove_reports
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _ENDPOINT = "HF_ENDPOINT"
 
 
 def look_ahead(options: ScanOptions) -> None:
-    """Remove the report of a former run, and refuse references that cannot be followed.
+    """Remove the report of a former run, and refuse what cannot be followed or read.
 
     The report goes first: from here on, no error leaves the verdict of another run behind.
 
@@ -25,11 +26,13 @@ def look_ahead(options: ScanOptions) -> None:
         options: As they were given.
 
     Raises:
-        UsageError: If the former report cannot be removed, a reference is none, or the address of
-            the Hub, where one is needed, is no URL.
-    """  # noqa: DOC502 - raised by remove_reports(), ModelRef.parse() and check_endpoint()
+        UsageError: If the former report cannot be removed, a reference is none, a calibration was
+            given and is none, or the address of the Hub, where one is needed, is no URL.
+    """  # noqa: DOC502 - raised by the functions called
     remove_reports(options.out)
     references = [ModelRef.parse(text) for text in (options.base, options.candidate)]
+    if options.calibration is not None:
+        load_file(options.calibration)
     check_endpoint(needed=any(ref.scheme is Scheme.HUB for ref in references))
 
 

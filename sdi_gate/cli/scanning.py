@@ -28,6 +28,7 @@ from sdi_gate.integrations.hub import HubSource
 from sdi_gate.models import probe
 from sdi_gate.models.folder import FolderSource
 from sdi_gate.models.ref import ModelRef, Scheme
+from sdi_gate.prediction import calibration
 from sdi_gate.report.build import build_document
 from sdi_gate.report.document import dump
 from sdi_gate.report.files import MARKDOWN, RESULT, prepare_folder, write_files
@@ -118,6 +119,9 @@ def make_request(options: ScanOptions, policy: LoadedPolicy | None) -> ScanReque
             seed=options.seed, depth_weighting=parse_depth_weights(options.depth_weights)
         ),
         required=policy.policy.required_tier if policy is not None else None,
+        calibration=calibration.load_file(options.calibration)
+        if options.calibration
+        else calibration.load_default(),
     )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sdi_gate.signals.interface import SignalResult
 
 # Far more than draws of one stratum, so that no two draws share a seed.
-_SEED_STRIDE = 1_000_003
+SEED_STRIDE = 1_000_003
 
 
 def measure_curvature(models: Models, settings: Settings, progress: Progress) -> SignalResult:
@@ -51,13 +51,27 @@ def measure_curvature(models: Models, settings: Settings, progress: Progress) ->
     draws: list[CurvatureDraw] = []
     for done, (stratum, index, draw) in enumerate(plan):
         progress.advance("curvature", done, len(plan), stratum)
-        seed = settings.seed * _SEED_STRIDE**2 + index * _SEED_STRIDE + draw
-        generator = torch.Generator().manual_seed(seed % 2**63)
+        generator = generator_of(settings, index, draw)
         batch = _draw_batch(models, stratum, draw, settings)
         draws.append(_paired_draw(models, stratum, batch, update, generator))
     progress.advance("curvature", len(plan), len(plan))
     layers = sorted({layer for _, layer in draws[0].base if is_decoder_layer(layer)}, key=depth_of)
     return curvature_shift(draws, layers, _parameters(models, settings))
+
+
+def generator_of(settings: Settings, stratum: int, draw: int) -> torch.Generator:
+    """Return the source of randomness of one draw.
+
+    Args:
+        settings: The seed.
+        stratum: Which stratum, counted from 0.
+        draw: Which draw, counted from 0; below `SEED_STRIDE`.
+
+    Returns:
+        A generator on the CPU that no other draw shares.
+    """
+    seed = settings.seed * SEED_STRIDE**2 + stratum * SEED_STRIDE + draw
+    return torch.Generator().manual_seed(seed % 2**63)
 
 
 def _parameters(models: Models, settings: Settings) -> tuple[tuple[str, str], ...]:

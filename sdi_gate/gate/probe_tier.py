@@ -98,11 +98,20 @@ def measure_probe(models: Models, settings: Settings, progress: Progress) -> Pro
     ]
     return ProbeResult(
         representation=representation_drift(
-            pairs, models.probe.strata, (*models.parameters, ("pooling", "mean-without-first"))
+            pairs,
+            models.probe.strata,
+            (*models.parameters, ("pooling", "mean-without-first")),
+            _output_pair(base, candidate),
         ),
         behaviour=behaviour([found[i] for i in range(len(samples))], models.parameters),
         defects=defects,
     )
+
+
+def _output_pair(base: PooledActivations, candidate: PooledActivations) -> ActivationPair | None:
+    if base.output is None or candidate.output is None:
+        return None
+    return ActivationPair(layer="output", base=base.output, candidate=candidate.output)
 
 
 def _behaviours(

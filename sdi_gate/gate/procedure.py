@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ import torch
 
 from sdi_gate.gate.environment import describe_environment
 from sdi_gate.gate.full_tier import measure_curvature
+from sdi_gate.gate.outputs import measure_outputs
 from sdi_gate.gate.plan import Plan, make_plan
 from sdi_gate.gate.probe_tier import Models, measure_probe
 from sdi_gate.gate.result import Judgement, ModelFacts, ProbeFacts, ScanResult
@@ -28,20 +29,23 @@ from sdi_gate.gate.stages import Stages
 from sdi_gate.gate.weights_tier import Weights, measure_weights
 from sdi_gate.models.causal_lm import load_model
 from sdi_gate.models.config import check_same_architecture
+from sdi_gate.models.families import family_of
 from sdi_gate.models.inspection import verify_unchanged
 from sdi_gate.models.layers import align
 from sdi_gate.models.weights import Checkpoint
 from sdi_gate.policy.evaluate import judge
 from sdi_gate.policy.facts import Tier
-from sdi_gate.prediction.calibration import load_default
+from sdi_gate.prediction.predict import Subject, predict, why_uncalibrated
 from sdi_gate.signals.divergence import Divergence, combine
 from sdi_gate.signals.interface import Outcome
+from sdi_gate.signals.weighted import OutputComparisons, with_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sdi_gate.gate.request import ScanRequest
     from sdi_gate.gate.result import StageCost
+    from sdi_gate.models.config import ModelConfig
     from sdi_gate.models.layers import Alignment
     from sdi_gate.models.ref import ModelRef, Scheme
     from sdi_gate.models.snapshot import ModelSnapshot, ModelSource
@@ -80,6 +84,13 @@ class _Measured:
     defects: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ModelTiers:
+    signals: tuple[SignalResult, ...] = ()
+    outputs: OutputComparisons | None = None
+    defects: tuple[str, ...] = ()
+
+
 def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
     """Measure the divergence of a candidate from its base; see the module for the steps.
 
@@ -103,6 +114,8 @@ def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
     with stages.stage("align"):
         config = check_same_architecture(base, candidate)
         weights = _open(base, candidate)
+        settings = request.settings.for_layers(weights.alignment.layers)
+        request = replace(request, settings=settings)
     # 3. Decide
     with stages.stage("plan"):
         plan = make_plan(request, base, candidate, weights)
@@ -111,17 +124,18 @@ def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
         found = measure_weights(weights, request.settings, request.device, effects.progress)
     plan = plan.lowered("the weights are not finite") if found.defects else plan
     # 5. Measure the probe and the curvature
-    probed, unsteady = _measure_models(request, (base, candidate), plan, effects, stages)
+    run = _measure_models(request, (base, candidate), plan, effects, stages)
     verify_unchanged(base, candidate)
-    results = (found.geometry, found.spectral, *probed)
+    weighed = [with_outputs(signal, run.outputs) for signal in (found.geometry, found.spectral)]
+    results = (*weighed, *run.signals)
     # 6. Combine
     measured = _Measured(
-        base=_describe(base, config.name, weights.base),
-        candidate=_describe(candidate, config.name, weights.candidate),
+        base=_describe(base, config, weights.base),
+        candidate=_describe(candidate, config, weights.candidate),
         alignment=weights.alignment,
         plan=plan,
         signals=(*results, *skipped_signals(results, plan.decision)),
-        defects=(*found.defects, *unsteady, *_unusable(results, found.defects), *plan.defects),
+        defects=(*found.defects, *run.defects, *_unusable(results, found.defects), *plan.defects),
     )
     return _combine(request, measured, started, stages.costs)
 
@@ -164,9 +178,9 @@ def _measure_models(
     plan: Plan,
     effects: Effects,
     stages: Stages,
-) -> tuple[list[SignalResult], list[str]]:
+) -> _ModelTiers:
     if plan.tokens is None:
-        return [], []
+        return _ModelTiers()
     with stages.stage("load"):
         base, candidate = (load_model(s, request.device, COMPUTE_DTYPE) for s in snapshots)
     models = Models(
@@ -178,19 +192,25 @@ def _measure_models(
     )
     with stages.stage("probe"):
         probed = measure_probe(models, request.settings, effects.progress)
-    results = [probed.representation, probed.behaviour]
-    healthy = all(result.outcome is Outcome.MEASURED for result in results)
-    if plan.decision.ran is Tier.FULL and healthy:
+    results: tuple[SignalResult, ...] = (probed.representation, probed.behaviour)
+    if not all(result.outcome is Outcome.MEASURED for result in results):
+        return _ModelTiers(signals=results, defects=probed.defects)
+    full = plan.decision.ran is Tier.FULL
+    with stages.stage("outputs"):
+        outputs = measure_outputs(models, request.settings, effects.progress, with_gradients=full)
+    if full:
         with stages.stage("curvature"):
-            results.append(measure_curvature(models, request.settings, effects.progress))
-    return results, list(probed.defects)
+            curvature = measure_curvature(models, request.settings, effects.progress)
+        results = (*results, curvature)
+    return _ModelTiers(signals=results, outputs=outputs, defects=probed.defects)
 
 
 def _combine(
     request: ScanRequest, measured: _Measured, started: str, costs: tuple[StageCost, ...]
 ) -> ScanResult:
-    calibration = load_default()
+    calibration, probe = request.calibration, _probe_facts(request, measured.plan)
     sdi, sdi_plus = _indices(calibration, measured.plan.decision.ran, measured.signals)
+    subject = _subject(measured, probe)
     return ScanResult(
         base=measured.base,
         candidate=measured.candidate,
@@ -198,9 +218,11 @@ def _combine(
         config_differences=measured.plan.differences.settings,
         tokenizer=measured.plan.tokenizer,
         tier=measured.plan.decision,
-        probe=_probe_facts(request, measured.plan),
+        probe=probe,
         signals=measured.signals,
         calibration=calibration,
+        uncalibrated=why_uncalibrated(calibration, subject),
+        prediction=predict(calibration, subject, sdi),
         sdi=sdi,
         sdi_plus=sdi_plus,
         defects=measured.defects,
@@ -215,20 +237,39 @@ def _indices(
     calibration: Calibration, tier: Tier, signals: tuple[SignalResult, ...]
 ) -> tuple[Divergence, Divergence]:
     by_name = {result.name: result for result in signals}
-    plus = calibration.sdi_plus(tier)
-    if plus is None:
-        reason = f"tier {tier} measures no behaviour"
-        sdi_plus = Divergence(outcome=Outcome.NOT_MEASURED, reason=reason)
-    else:
-        sdi_plus = combine(plus, by_name)
-    return combine(calibration.sdi(tier), by_name), sdi_plus
+    sdi, plus = calibration.sdi(tier), calibration.sdi_plus(tier)
+    absent = f"calibration {calibration.name} has no formula for tier {tier}"
+    no_behaviour = f"tier {tier} measures no behaviour"
+    return (
+        combine(sdi, by_name) if sdi is not None else _no_index(absent),
+        combine(plus, by_name)
+        if plus is not None
+        else _no_index(no_behaviour if tier is Tier.WEIGHTS else absent),
+    )
 
 
-def _describe(snapshot: ModelSnapshot, architecture: str, checkpoint: Checkpoint) -> ModelFacts:
+def _no_index(reason: str) -> Divergence:
+    return Divergence(outcome=Outcome.NOT_MEASURED, reason=reason)
+
+
+def _subject(measured: _Measured, probe: ProbeFacts | None) -> Subject:
+    return Subject(
+        family=measured.base.family,
+        num_parameters=measured.base.num_parameters,
+        tier=measured.plan.decision.ran.value,
+        probe=probe.digest if probe is not None else None,
+        signal_ids=tuple(
+            str(signal.id) for signal in measured.signals if signal.outcome is Outcome.MEASURED
+        ),
+    )
+
+
+def _describe(snapshot: ModelSnapshot, config: ModelConfig, checkpoint: Checkpoint) -> ModelFacts:
     tensors = checkpoint.tensors.values()
     return ModelFacts(
         snapshot=snapshot,
-        architecture=architecture,
+        architecture=config.name,
+        family=family_of(config.model_type),
         num_parameters=sum(info.numel for info in tensors),
         dtypes=tuple(sorted({info.dtype for info in tensors})),
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from sdi_gate.prediction.calibration import Calibration, load_default
 from sdi_gate.signals.depth import DepthWeighting
 from sdi_gate.signals.matrices import TOP_K
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from sdi_gate.models.probe import ProbeSet
@@ -39,6 +42,7 @@ class Settings:
         curvature_draws: Paired draws for each stratum; at least 2.
         curvature_samples: Samples of each draw.
         curvature_tokens: Where samples are cut for curvature.
+        output_tokens: Tokens of each stratum on which the outputs of matrices are compared.
     """
 
     seed: int = 0
@@ -49,6 +53,21 @@ class Settings:
     curvature_draws: int = 8
     curvature_samples: int = 4
     curvature_tokens: int = 64
+    output_tokens: int = 128
+
+    def for_layers(self, layers: Sequence[str]) -> Settings:
+        """Return the settings of a scan whose layer groups are known.
+
+        Args:
+            layers: Layer groups of the paired tensors, from input to output.
+
+        Returns:
+            The settings, whose depth weights now go by the groups' names.
+
+        Raises:
+            UsageError: If the depth weights do not fit.
+        """  # noqa: DOC502 - raised by for_layers()
+        return replace(self, depth_weighting=self.depth_weighting.for_layers(layers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +82,7 @@ class ScanRequest:
         probe: Texts for the tiers above the weights.
         settings: Everything that changes a number.
         required: Tier that the policy requires: ``auto`` does not give it up for time.
+        calibration: Metrics, weights and scales of the index, and what they rest on.
     """
 
     base: ModelRef
@@ -72,3 +92,4 @@ class ScanRequest:
     probe: ProbeSet
     settings: Settings
     required: Tier | None = None
+    calibration: Calibration = field(default_factory=load_default)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sdi_gate.policy.loader import LoadedPolicy
     from sdi_gate.policy.verdict import Verdict
     from sdi_gate.prediction.calibration import Calibration
+    from sdi_gate.prediction.predict import Prediction
     from sdi_gate.signals.divergence import Divergence
     from sdi_gate.signals.interface import SignalResult
 
@@ -27,12 +28,14 @@ class ModelFacts:
     Attributes:
         snapshot: Its pinned files.
         architecture: Class named by its configuration.
+        family: Family of architectures, as calibrations name it.
         num_parameters: Parameters in its weight files.
         dtypes: Storage types of its tensors, sorted.
     """
 
     snapshot: ModelSnapshot
     architecture: str
+    family: str
     num_parameters: int
     dtypes: tuple[str, ...]
 
@@ -123,6 +126,8 @@ class ScanResult:
         probe: The probe set, if it was read.
         signals: The four signals and behaviour.
         calibration: What the index's weights rest on.
+        uncalibrated: Why the calibration does not speak for these models; None if it does.
+        prediction: Predicted degradation, or why there is none.
         sdi: The index over the structural signals.
         sdi_plus: The index that adds behaviour.
         defects: What keeps the candidate from passing whatever a policy says.
@@ -141,6 +146,8 @@ class ScanResult:
     probe: ProbeFacts | None
     signals: tuple[SignalResult, ...]
     calibration: Calibration
+    uncalibrated: str | None
+    prediction: Prediction
     sdi: Divergence
     sdi_plus: Divergence
     defects: tuple[str, ...]

@@ -7,7 +7,7 @@ matrices ``[max(m, n), top_k]``. Nothing grows with the number of tensors but th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdi_gate.models.layers import depth_of
@@ -84,8 +84,7 @@ def measure_weights(
     broken.extend(_broken_unpaired(weights))
     moments.sort(key=lambda row: depth_of(row.layer))
     comparisons.sort(key=lambda row: depth_of(row.layer))
-    weighting = settings.depth_weighting.for_layers(weights.alignment.layers)
-    return _combine(moments, comparisons, broken, replace(settings, depth_weighting=weighting))
+    return _combine(moments, comparisons, broken, settings.for_layers(weights.alignment.layers))
 
 
 def _measure_pair(

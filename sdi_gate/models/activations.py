@@ -40,7 +40,8 @@ class PairedPredictions:
 class PooledActivations:
     """Collect the mean activation of each sample after each decoder layer of one model.
 
-    The mean is over the sample's tokens but the first: that position is an attention sink, whose
+    And what the head reads, which is the state after the last norm, if the model has a head. The
+    mean is over the sample's tokens but the first: that position is an attention sink, whose
     massive activations would drown the others.
 
     Args:
@@ -53,6 +54,7 @@ class PooledActivations:
         self._num_samples = num_samples
         self._batch: Batch | None = None
         self.layers: list[Tensor] = []
+        self.output: Tensor | None = None
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -64,6 +66,9 @@ class PooledActivations:
         with ExitStack() as stack:
             for index, layer in enumerate(self._loaded.layers):
                 stack.callback(layer.register_forward_hook(self._hook(index)).remove)
+            head = self._loaded.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+            if head is not None:
+                stack.callback(head.register_forward_pre_hook(self._read_output).remove)
             yield
 
     def logits(self, batch: Batch) -> Tensor:
@@ -83,22 +88,33 @@ class PooledActivations:
 
     def _hook(self, index: int) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, ...]], None]:
         def collect(_module: nn.Module, _args: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            batch = self._batch
-            if batch is None:
-                return
             hidden = output if isinstance(output, Tensor) else output[0]  # [b, t, p]
-            mask = batch.mask.clone()
-            mask[:, 0] = 0
-            weights = mask.to(torch.float64)[:, :, None]
-            # where, not a product: padding may hold infinities, and 0 times those is NaN.
-            real = torch.where(weights > 0, hidden.to(torch.float64), 0.0)
-            pooled = real.sum(1) / weights.sum(1)
-            while len(self.layers) <= index:
-                shape = (self._num_samples, hidden.shape[-1])
-                self.layers.append(torch.full(shape, torch.nan, dtype=torch.float32))
-            self.layers[index][list(batch.indices)] = pooled.to("cpu", torch.float32)
+            if self._batch is not None:
+                while len(self.layers) <= index:
+                    self.layers.append(self._empty(hidden))
+                self._keep(self.layers[index], hidden, self._batch)
 
         return collect
+
+    def _read_output(self, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if self._batch is not None:
+            if self.output is None:
+                self.output = self._empty(args[0])
+            self._keep(self.output, args[0], self._batch)
+
+    def _empty(self, hidden: Tensor) -> Tensor:
+        shape = (self._num_samples, hidden.shape[-1])
+        return torch.full(shape, torch.nan, dtype=torch.float32)
+
+    @staticmethod
+    def _keep(kept: Tensor, hidden: Tensor, batch: Batch) -> None:
+        mask = batch.mask.clone()
+        mask[:, 0] = 0
+        weights = mask.to(torch.float64)[:, :, None]
+        # where, not a product: padding may hold infinities, and 0 times those is NaN.
+        real = torch.where(weights > 0, hidden.to(torch.float64), 0.0)
+        pooled = real.sum(1) / weights.sum(1)
+        kept[list(batch.indices)] = pooled.to("cpu", torch.float32)
 
 
 def logits(loaded: LoadedModel, batch: Batch) -> Tensor:

@@ -12,7 +12,7 @@ from sdi_gate.models.activations import logits
 from sdi_gate.models.layers import layer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sdi_gate.models.causal_lm import LoadedModel
     from sdi_gate.models.tokens import Batch
@@ -112,22 +112,23 @@ def curvature_products(
         The products, each summed in float64.
     """
     parameters = parameters_of(loaded)
-    names, tensors = [*parameters], [*parameters.values()]
+    layers = [layer_of(name) for name in parameters]
+    tensors = [*parameters.values()]
     loss, log_p = token_loss(loaded, batch)
     gradient = torch.autograd.grad(
         loss, tensors, create_graph=True, retain_graph=True, materialize_grads=True
     )
 
     def product(vector: Mapping[str, Tensor], *, last: bool = False) -> ByLayer:
-        pushed = [vector[name].to(p) for name, p in zip(names, tensors, strict=True)]
+        pushed = [vector[name].to(p) for name, p in parameters.items()]
         pulled = torch.autograd.grad(
             gradient, tensors, pushed, retain_graph=not last, materialize_grads=True
         )
-        return _sum_by_layer(names, pushed, pulled)
+        return _sum_by_layer(layers, pushed, pulled)
 
     weighted = {name: signs[name].to(p) * p.detach() for name, p in parameters.items()}
     quadratic = 0.5 * sum(product(update).values()) if update is not None else 0.0
-    fisher = _fisher(names, tensors, log_p, uniforms)
+    fisher = _fisher(layers, tensors, log_p, uniforms)
     return CurvatureProducts(
         trace=product(signs),
         weighted_trace=product(weighted, last=True),
@@ -136,22 +137,22 @@ def curvature_products(
     )
 
 
-def _fisher(names: list[str], tensors: list[Tensor], log_p: Tensor, uniforms: Tensor) -> ByLayer:
+def _fisher(layers: list[str], tensors: list[Tensor], log_p: Tensor, uniforms: Tensor) -> ByLayer:
     labels = sample_labels(log_p, uniforms[: log_p.shape[0]])
     sampled = -log_p.gather(1, labels[:, None]).sum()
     gradient = torch.autograd.grad(sampled, tensors, retain_graph=True, materialize_grads=True)
-    totals = _sum_by_layer(names, gradient, gradient)
+    totals = _sum_by_layer(layers, gradient, gradient)
     # The gradients of independently sampled labels are uncorrelated with mean 0, so that the
     # square of their sum is in expectation the sum of their squares: one backward for all tokens.
     return {layer: value / log_p.shape[0] for layer, value in totals.items()}
 
 
-def _sum_by_layer(
-    names: list[str], left: list[Tensor] | tuple[Tensor, ...], right: tuple[Tensor, ...]
-) -> ByLayer:
+def _sum_by_layer(layers: list[str], left: Sequence[Tensor], right: Sequence[Tensor]) -> ByLayer:
+    products = [
+        (a.detach().double() * b.detach().double()).sum() for a, b in zip(left, right, strict=True)
+    ]
     totals: ByLayer = {}
-    for name, a, b in zip(names, left, right, strict=True):
-        layer = layer_of(name)
-        value = float((a.detach().double() * b.detach().double()).sum())
+    # One copy for all of them: each copy by itself would wait for the device.
+    for layer, value in zip(layers, torch.stack(products).tolist(), strict=True):
         totals[layer] = totals.get(layer, 0.0) + value
     return totals

@@ -146,11 +146,6 @@ def claims_section(document: ResultDocument) -> Section:
     Returns:
         The section.
     """
-    weights = (
-        ()
-        if document.calibration.calibrated
-        else ("The index is provisional: its weights were set by hand.",)
-    )
     ran = (
         "Neither model was run: nothing here is about what they say."
         if document.tier.ran == "weights"
@@ -159,14 +154,32 @@ def claims_section(document: ResultDocument) -> Section:
     return Section(
         title="What this does not say",
         sentences=(
-            *weights,
-            "The index predicts no benchmark score.",
+            *_standing(document),
+            _foresight(document),
             "A pass means that no limit of this policy was crossed, not that the model is safe.",
             "Distances have no sign: they flag big moves, not bad ones.",
             "An instruction tune can move a lot and improve.",
             "A signal that was not measured says nothing, neither good nor bad.",
             ran,
         ),
+    )
+
+
+def _standing(document: ResultDocument) -> tuple[str, ...]:
+    calibration = document.calibration
+    if calibration.calibrated:
+        return ()
+    if calibration.status == "provisional":
+        return ("The index is provisional: its weights were set by hand.",)
+    return ("The index is uncalibrated here: its weights were fitted to other models.",)
+
+
+def _foresight(document: ResultDocument) -> str:
+    if document.prediction is None or document.prediction.value is None:
+        return "The index predicts no benchmark score."
+    return (
+        "The predicted degradation is a mean over the tests of the calibration, for models like "
+        "its own; it is no benchmark score and no promise."
     )
 
 
@@ -205,8 +218,10 @@ def _settings(document: ResultDocument) -> Iterator[tuple[str, str]]:
         texts = f"{plural(probe.num_samples, 'sample')}, {template} chat template"
         yield "probe texts", f"{texts}, at most {plural(probe.max_tokens, 'token')} each"
     calibration = document.calibration
-    status = "fitted" if calibration.calibrated else "provisional"
-    yield "calibration", f"{clean(calibration.name)}, version {calibration.version}, {status}"
+    own = "own: " if calibration.own else ""
+    name = f"{own}{clean(calibration.name)}, version {calibration.version}"
+    known = "fitted" if calibration.calibrated else calibration.status
+    yield "calibration", f"{name}, {known}"
     yield "seed", str(environment.seed)
     yield "device", f"{clean(environment.device)}, {plural(environment.num_threads, 'thread')}"
     yield "computed in", clean(environment.compute_dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdi_gate.prediction.calibration import load_default
 from sdi_gate.report.document import (
     SCHEMA,
     AlignmentEntry,
@@ -20,6 +21,7 @@ from sdi_gate.report.document import (
     MismatchEntry,
     ModelEntry,
     ParameterEntry,
+    PredictionEntry,
     ProbeEntry,
     ResultDocument,
     SignalEntry,
@@ -30,6 +32,7 @@ from sdi_gate.report.document import (
     TokenizerEntry,
     VerdictEntry,
 )
+from sdi_gate.report.indices import ThresholdEntry
 from sdi_gate.signals.divergence import contributions_by_layer
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from sdi_gate.gate.result import Environment, Judgement, ModelFacts, ProbeFacts, ScanResult
     from sdi_gate.models.weights import TensorInfo
     from sdi_gate.policy.verdict import Finding
+    from sdi_gate.prediction.predict import Prediction
     from sdi_gate.signals.divergence import Contribution, Divergence
     from sdi_gate.signals.interface import Estimate, SignalResult
 
@@ -65,19 +69,56 @@ def build_document(result: ScanResult, judgement: Judgement | None) -> ResultDoc
         ),
         probe=_probe(result.probe) if result.probe is not None else None,
         signals=tuple(_signal(signal) for signal in result.signals),
-        calibration=CalibrationEntry(
-            name=result.calibration.name,
-            version=result.calibration.version,
-            calibrated=result.calibration.is_calibrated,
-            note=result.calibration.note,
-        ),
+        calibration=_calibration(result),
         sdi=_index(result.sdi),
         sdi_plus=_index(result.sdi_plus),
+        prediction=_prediction(result.prediction),
         defects=result.defects,
         notices=result.notices,
         verdict=_verdict(judgement) if judgement is not None else None,
         environment=_environment(result.environment),
         cost=_cost(result),
+    )
+
+
+def _calibration(result: ScanResult) -> CalibrationEntry:
+    calibration = result.calibration
+    return CalibrationEntry(
+        name=calibration.name,
+        version=calibration.version,
+        own=calibration != load_default(),
+        status=calibration.status.value,
+        calibrated=result.uncalibrated is None,
+        reason=result.uncalibrated,
+        note=calibration.note,
+        threshold=_threshold(result),
+    )
+
+
+def _threshold(result: ScanResult) -> ThresholdEntry | None:
+    tier = result.calibration.tier(result.tier.ran.value)
+    if result.uncalibrated is not None or tier is None:
+        return None
+    if tier.threshold is None or tier.evidence is None:
+        return None
+    misses, alarms = tier.evidence.misses, tier.evidence.false_alarms
+    return ThresholdEntry(
+        value=tier.threshold.value,
+        bound=tier.threshold.bound,
+        num_missed=misses.hits,
+        num_degraded=misses.trials,
+        num_false_alarms=alarms.hits,
+        num_others=alarms.trials,
+    )
+
+
+def _prediction(prediction: Prediction) -> PredictionEntry:
+    return PredictionEntry(
+        value=prediction.value,
+        lower=prediction.lower,
+        upper=prediction.upper,
+        level=prediction.level,
+        reason=prediction.reason,
     )
 
 
@@ -176,9 +217,11 @@ def _contribution(item: Contribution) -> ContributionEntry:
     return ContributionEntry(
         signal=item.signal.value,
         metric=item.metric,
+        aggregation=item.aggregation.value,
         value=item.value,
         phi=item.phi,
         weight=item.weight,
+        reason=item.reason,
         contribution=item.contribution,
         by_layer=_shares(item.by_layer),
     )

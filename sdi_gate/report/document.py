@@ -16,17 +16,23 @@ from sdi_gate.errors import UsageError
 from sdi_gate.report.entries import (
     AlignmentEntry,
     CostEntry,
-    Count,
     EnvironmentEntry,
     FileEntry,
     MismatchEntry,
     ModelEntry,
     Part,
     Positive,
-    Share,
     StageEntry,
     TensorEntry,
     TokenizerEntry,
+)
+from sdi_gate.report.indices import (
+    CalibrationEntry,
+    ContributionEntry,
+    EstimateEntry,
+    IndexEntry,
+    LayerShareEntry,
+    PredictionEntry,
 )
 from sdi_gate.report.judged import FindingEntry, VerdictEntry
 
@@ -46,6 +52,7 @@ __all__ = [
     "MismatchEntry",
     "ModelEntry",
     "ParameterEntry",
+    "PredictionEntry",
     "ProbeEntry",
     "ResultDocument",
     "SignalEntry",
@@ -90,14 +97,6 @@ class ProbeEntry(Part):
     strata: tuple[StratumEntry, ...]
 
 
-class EstimateEntry(Part):
-    """One number, with its standard error if it is stochastic."""
-
-    value: float
-    stderr: Annotated[float | None, Field(ge=0)]
-    n: Positive | None
-
-
 class MeasurementEntry(Part):
     """One number and what it is of; null means all layers, all tensors, all strata."""
 
@@ -134,44 +133,6 @@ class SignalEntry(Part):
     measurements: tuple[MeasurementEntry, ...]
 
 
-class LayerShareEntry(Part):
-    """What one layer group adds to an index."""
-
-    layer: str
-    contribution: Share
-
-
-class ContributionEntry(Part):
-    """What one signal adds to an index: weight times phi."""
-
-    signal: str
-    metric: str
-    value: float
-    phi: Share
-    weight: Share
-    contribution: Share
-    by_layer: tuple[LayerShareEntry, ...]
-
-
-class IndexEntry(Part):
-    """One index, ``sdi`` or ``sdi_plus``."""
-
-    outcome: Literal["measured", "not-measured", "inconclusive"]
-    estimate: EstimateEntry | None
-    reason: str | None
-    contributions: tuple[ContributionEntry, ...]
-    by_layer: tuple[LayerShareEntry, ...]
-
-
-class CalibrationEntry(Part):
-    """What the indices' weights rest on."""
-
-    name: str
-    version: Count
-    calibrated: Annotated[bool, Field(description="false: the weights are provisional")]
-    note: str
-
-
 class ResultDocument(Part):
     """Everything that a scan found, and its judgement if there was a policy."""
 
@@ -186,6 +147,7 @@ class ResultDocument(Part):
     calibration: CalibrationEntry
     sdi: IndexEntry
     sdi_plus: IndexEntry
+    prediction: PredictionEntry | None = None
     defects: tuple[str, ...]
     notices: tuple[str, ...]
     verdict: VerdictEntry | None

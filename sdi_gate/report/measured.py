@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdi_gate.report.numbers import number, with_error
-from sdi_gate.report.parts import ABSENT, SENTENCE_LIMIT, Section, Table, clean
+from sdi_gate.report.contributions import calibration_sentences, contributions
+from sdi_gate.report.numbers import with_error
+from sdi_gate.report.parts import ABSENT, Section, Table, clean
 from sdi_gate.report.words import (
     FOUR_SIGNALS,
     index_label,
-    index_name,
     largest,
     meaning,
     outcome_clause,
@@ -21,10 +21,7 @@ from sdi_gate.report.words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sdi_gate.report.document import (
-        ContributionEntry,
         EstimateEntry,
         IndexEntry,
         ResultDocument,
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
 _RANGE = (0.0, 1.0)
 _NO_ENTRY = ("not-measured", "the result has no entry for it")
 _BEHAVIOUR_METRICS = ("kl-divergence", "nll-change", "top1-flip-rate")
-_MAX_CONTRIBUTIONS = 8
 
 
 def index_section(document: ResultDocument) -> Section:
@@ -52,9 +48,9 @@ def index_section(document: ResultDocument) -> Section:
             _index_sentence("sdi", document.sdi, document),
             _index_sentence("sdi-plus", document.sdi_plus, document),
             *_tier_sentence(document),
-            _calibration_sentence(document),
+            *calibration_sentences(document),
         ),
-        tables=_contributions(document),
+        tables=contributions(document),
     )
 
 
@@ -135,52 +131,6 @@ def _tier_sentence(document: ResultDocument) -> tuple[str, ...]:
         f"{num_signals} of 4 signals. It does not compare with an index of another tier."
     )
     return (sentence,)
-
-
-def _calibration_sentence(document: ResultDocument) -> str:
-    calibration = document.calibration
-    name = f"{clean(calibration.name, 60)}, version {calibration.version}"
-    status = "" if calibration.calibrated else " (provisional)"
-    return f"Calibration {name}{status}. {clean(calibration.note, SENTENCE_LIMIT)}"
-
-
-def _contributions(document: ResultDocument) -> tuple[Table, ...]:
-    sdi = {item.signal: item for item in document.sdi.contributions}
-    plus = {item.signal: item for item in document.sdi_plus.contributions}
-    names = tuple(dict.fromkeys((*sdi, *plus)))
-    if not names:
-        return ()
-    parts = {"sdi": sdi, "sdi-plus": plus} if plus else {"sdi": sdi}
-    head = ["Signal", "Headline s", "φ(s)"]
-    for metric in parts:
-        head += [f"Weight in {index_name(metric)}", f"Adds to {index_label(metric, document)}"]
-    columns = tuple(parts.values())
-    rows = tuple(_contribution_row(name, columns) for name in names[:_MAX_CONTRIBUTIONS])
-    table = Table(
-        key="contributions",
-        nouns="signals",
-        head=tuple(head),
-        rows=rows,
-        total=len(names),
-        essential=5,
-        is_numeric=(False, *(True,) * (len(head) - 1)),
-    )
-    return (table,)
-
-
-def _contribution_row(
-    name: str, columns: Sequence[dict[str, ContributionEntry]]
-) -> tuple[str, ...]:
-    known = next(column[name] for column in columns if name in column)
-    row = [clean(name, 60), number(known.value), number(known.phi, _RANGE)]
-    for column in columns:
-        item = column.get(name)
-        row += [ABSENT, "not part of it"] if item is None else _share(item)
-    return tuple(row)
-
-
-def _share(item: ContributionEntry) -> list[str]:
-    return [number(item.weight, _RANGE), number(item.contribution, _RANGE)]
 
 
 def _signal_row(name: str, signal: SignalEntry | None) -> tuple[str, ...]:

@@ -90,6 +90,8 @@ def _unusual(document: ResultDocument) -> Iterator[str]:
     }
     if weights:
         yield f"depth weights {' and '.join(map(_depth_weights, sorted(weights)[:2]))}"
+    if document.calibration.own:
+        yield f"calibration own: {clean(document.calibration.name)}"
     if document.environment.seed != 0:
         yield f"seed {document.environment.seed}"
 

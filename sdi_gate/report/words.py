@@ -127,7 +127,9 @@ def index_label(metric: str, document: ResultDocument) -> str:
     Returns:
         Such as ``sdi (provisional, tier weights)``.
     """
-    known = () if document.calibration.calibrated else ("provisional",)
+    calibration = document.calibration
+    standing = "provisional" if calibration.status == "provisional" else "uncalibrated"
+    known = () if calibration.calibrated else (standing,)
     tier = () if document.tier.ran == "full" else (f"tier {document.tier.ran}",)
     remarks = ", ".join((*known, *tier))
     return f"{_INDICES[metric]} ({remarks})" if remarks else _INDICES[metric]

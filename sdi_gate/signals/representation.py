@@ -29,7 +29,6 @@ from sdi_gate.signals.interface import (
 from sdi_gate.signals.strata import (
     Grid,
     grid_rows,
-    mean,
     mean_of_layers,
     stratum_rows,
     worst,
@@ -39,7 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 METRIC = "cka-angle"
-VERSION = 1
+VERSION = 2
+LATE_THIRD = "cka-angle-late-third"
+OUTPUT = "output-cka-angle"
+OUTPUT_DISTANCE = "output-activation-distance"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +80,23 @@ def relative_activation_distance(X: Tensor, Y: Tensor) -> float:
 
 
 def representation_drift(
-    pairs: Sequence[ActivationPair], strata: Sequence[str], parameters: Sequence[tuple[str, str]]
+    pairs: Sequence[ActivationPair],
+    strata: Sequence[str],
+    parameters: Sequence[tuple[str, str]],
+    output: ActivationPair | None = None,
 ) -> SignalResult:
     """Compute the representation drift: the CKA angle of the worst stratum, mean over layers.
 
     Beside it the relative distance of the standardised activations, aggregated alike, and the
-    CKA angle of the output-proximal third of the layers, where change concentrates.
+    CKA angle of the output-proximal third of the layers, where change concentrates, and angle and
+    distance of what the head reads, which is the state after the last norm.
 
     Args:
         pairs: Activations after every decoder layer, from input to output.
         strata: Stratum of every row.
         parameters: Parameters of the forward passes that change the number (probe digest, dtype,
             pooling), for the signal's id.
+        output: What the head reads, if that could be read.
 
     Returns:
         The headline in radians from 0 to pi/2, with layers and strata; the rows by layer are
@@ -111,9 +118,12 @@ def representation_drift(
         return inconclusive(signal_id, METRIC, problem)
     similarities, distances = _grids(pairs, strata)
     angles = {key: cka_angle(value) for key, value in similarities.items()}
-    undefined = [key for key, value in angles.items() if math.isnan(value)] or [
-        key for key, value in distances.items() if not math.isfinite(value)
-    ]
+    read = [output] if output is not None else []
+    of_output, output_distances = _grids(read, strata)
+    output_angles = {key: cka_angle(value) for key, value in of_output.items()}
+    numbers = {key: (value, distances[key]) for key, value in angles.items()}
+    numbers |= {key: (value, output_distances[key]) for key, value in output_angles.items()}
+    undefined = [key for key, values in numbers.items() if not all(map(math.isfinite, values))]
     if undefined:
         layer, stratum = undefined[0]
         reason = f"activations after {layer} are constant over the samples of stratum {stratum}"
@@ -126,7 +136,9 @@ def representation_drift(
         estimate=Estimate(value=headline[worst(headline)]),
         measurements=(
             *_aggregate(METRIC, angles)[1:],
-            _late_third(pairs, angles),
+            *_over_strata(LATE_THIRD, _late_third(pairs, angles)),
+            *_over_strata(OUTPUT, output_angles),
+            *_over_strata(OUTPUT_DISTANCE, output_distances),
             *_aggregate("relative-activation-distance", distances),
             *grid_rows("cka-similarity", similarities),
         ),
@@ -175,8 +187,16 @@ def _aggregate(metric: str, grid: Grid) -> tuple[Measurement, ...]:
     )
 
 
-def _late_third(pairs: Sequence[ActivationPair], angles: Grid) -> Measurement:
+def _late_third(pairs: Sequence[ActivationPair], angles: Grid) -> Grid:
     late = {pair.layer for pair in pairs[-max(1, len(pairs) // 3) :]}
-    top = worst(mean_of_layers(angles))
-    values = [v for (layer, stratum), v in angles.items() if layer in late and stratum == top]
-    return Measurement(metric="cka-angle-late-third", estimate=Estimate(value=mean(values)))
+    return {key: value for key, value in angles.items() if key[0] in late}
+
+
+def _over_strata(metric: str, grid: Grid) -> tuple[Measurement, ...]:
+    by_stratum = mean_of_layers(grid)
+    if not by_stratum:
+        return ()
+    return (
+        Measurement(metric=metric, estimate=Estimate(value=by_stratum[worst(by_stratum)])),
+        *stratum_rows(metric, {name: Estimate(value=v) for name, v in by_stratum.items()}),
+    )

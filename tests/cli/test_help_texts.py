@@ -4,6 +4,7 @@ import sys
 import pytest
 from commands import POLICIES, environment
 
+STUDY = ("build", "measure", "evaluate", "collect", "merge", "fit", "report")
 COMMANDS = {
     "sdi-gate": (),
     "check": ("check",),
@@ -13,6 +14,9 @@ COMMANDS = {
     "policy-validate": ("policy", "validate"),
     "policy-schema": ("policy", "schema"),
     "doctor": ("doctor",),
+    "study": ("study",),
+    **{f"study-{step}": ("study", step) for step in STUDY},
+    "calibrate": ("calibrate",),
 }
 LIGHT = {
     **{f"{name}-help": (*command, "--help") for name, command in COMMANDS.items()},

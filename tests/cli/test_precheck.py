@@ -11,7 +11,7 @@ from sdi_gate.cli.precheck import look_ahead
 from sdi_gate.errors import ExitCode, UsageError
 
 
-def options(tmp_path: Path, base: str) -> ScanOptions:
+def options(tmp_path: Path, base: str, calibration: Path | None = None) -> ScanOptions:
     return ScanOptions(
         base=base,
         candidate="file:x",
@@ -19,6 +19,7 @@ def options(tmp_path: Path, base: str) -> ScanOptions:
         device="cpu",
         out=tmp_path,
         probe=None,
+        calibration=calibration,
         seed=0,
         depth_weights="uniform",
         threads=None,
@@ -60,3 +61,24 @@ def test_the_doctor_says_that_the_endpoint_is_no_url(monkeypatch, capfd):
     told = capfd.readouterr()
     assert "HF_ENDPOINT is not a URL" in told.err
     assert told.out == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot read the calibration '.*own.json'"),
+        ("{", r"own\.json: not a calibration \(schema 2\): document: Invalid JSON"),
+        ('{"schema": 2}', r"own\.json: not a calibration \(schema 2\): name: Field required"),
+    ],
+    ids=["absent", "no JSON", "incomplete"],
+)
+def test_a_calibration_that_is_none_is_refused_before_anything_is_loaded(
+    tmp_path, content, message
+):
+    own = tmp_path / "own.json"
+    if content is not None:
+        own.write_text(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        look_ahead(options(tmp_path, "file:x", own))
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert "sdi-gate calibrate" in caught.value.hint

@@ -91,7 +91,7 @@ def test_the_same_scan_gives_the_same_bytes_here_and_in_another_process(run, tmp
     assert without_cost(first)[:-2] in first
 
 
-def test_another_seed_moves_the_stochastic_signal_only(run, tmp_path):
+def test_another_seed_moves_the_headline_of_the_stochastic_signal_only(run, tmp_path):
     base = build_base(tmp_path / "base")
     tune = perturb(base, tmp_path / "tune", add_noise(0.2))
     results = [

@@ -96,8 +96,8 @@ def test_each_tier_measures_its_own_signals_and_says_why_it_skips_the_others(fol
     assert (result.probe is None) == (tier is Tier.WEIGHTS)
     more = {
         Tier.WEIGHTS: [],
-        Tier.PROBE: ["load", "probe"],
-        Tier.FULL: ["load", "probe", "curvature"],
+        Tier.PROBE: ["load", "probe", "outputs"],
+        Tier.FULL: ["load", "probe", "outputs", "curvature"],
     }
     assert stages(result) == ["resolve", "align", "plan", "weights", *more[tier]]
 
@@ -417,12 +417,12 @@ def test_progress_clock_and_time_of_day_are_those_of_the_caller(folders):
     )
     result = run_scan(request_of(*folders), effects)
     assert result.started_at == "2026-03-04T05:06:07+00:00"
-    assert [cost.seconds for cost in result.stages] == [1.0] * 7
+    assert [cost.seconds for cost in result.stages] == [1.0] * 8
     assert all(cost.peak_host_bytes > 10_000_000 for cost in result.stages)
     assert all(cost.peak_device_bytes is None for cost in result.stages)
     seen = list(dict.fromkeys(call[0] for call in recorder.calls))
-    assert seen == ["digest", "weights", "probe", "curvature"]
-    for name in ("weights", "probe", "curvature"):
+    assert seen == ["digest", "weights", "probe", "outputs", "curvature"]
+    for name in ("weights", "probe", "outputs", "curvature"):
         steps = [(done, total) for stage, done, total, _ in recorder.calls if stage == name]
         assert steps == [(i, steps[-1][1]) for i in range(steps[-1][1] + 1)]
 

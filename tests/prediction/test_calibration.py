@@ -7,17 +7,30 @@ import math
 from importlib import resources
 
 import pytest
+from calibrations import fitted_calibration
 from pydantic import ValidationError
 
+from sdi_gate.errors import UsageError
 from sdi_gate.policy.facts import Tier
+from sdi_gate.prediction import calibration as module
 from sdi_gate.prediction.calibration import (
     DEFAULT,
     Calibration,
     CalibrationStatus,
+    dump,
     load_default,
+    load_file,
 )
+from sdi_gate.signals.divergence import Aggregation
 from sdi_gate.signals.interface import SignalName
 
+HEADLINES = {
+    SignalName.SPECTRAL_DIVERGENCE: "spectral-divergence",
+    SignalName.REPRESENTATION_DRIFT: "cka-angle",
+    SignalName.CURVATURE_SHIFT: "trace-shift",
+    SignalName.WEIGHT_GEOMETRY: "relative-distance",
+    SignalName.BEHAVIOUR: "kl-divergence",
+}
 STRUCTURAL = {
     Tier.WEIGHTS: {SignalName.SPECTRAL_DIVERGENCE, SignalName.WEIGHT_GEOMETRY},
 }
@@ -38,9 +51,10 @@ def test_the_shipped_calibration_says_what_it_rests_on():
     found = load_default()
     assert found.name == DEFAULT
     assert found.status is CalibrationStatus.PROVISIONAL
-    assert not found.is_calibrated
+    assert not found.is_fitted
     assert found.num_pairs == 0
     assert found.families == ()
+    assert (found.scale, found.probe, found.degradation, found.provenance) == (None,) * 4
     assert "provisional" in found.note
     assert load_default() == found
 
@@ -66,26 +80,96 @@ def test_behaviour_is_never_part_of_sdi():
         assert SignalName.BEHAVIOUR not in {term.signal for term in found.sdi(tier).terms}
 
 
-def test_a_fitted_calibration_is_calibrated():
-    assert read(plain() | {"status": "fitted"}).is_calibrated
+def test_the_provisional_numbers_are_those_of_the_headlines_as_they_are():
+    for tier in Tier:
+        for term in (*load_default().sdi(tier).terms, *load_default().tier(tier).sdi):
+            assert (term.metric, term.aggregation) == (HEADLINES[term.signal], Aggregation.OVERALL)
+            assert (term.power, term.reason) == (1.0, None)
+
+
+def test_a_fitted_calibration_says_what_it_was_fitted_on():
+    found = read(fitted_calibration())
+    assert found.is_fitted
+    assert found.tier("full").evidence.rho.value == 0.8
+    for key in ("families", "num_pairs", "scale", "degradation", "provenance"):
+        nothing = {"families": [], "num_pairs": 0}.get(key)
+        with pytest.raises(ValidationError, match="a fitted calibration names families, pairs"):
+            read(fitted_calibration() | {key: nothing})
+
+
+def test_a_tier_of_a_fitted_calibration_has_its_evidence():
+    plainly = fitted_calibration()
+    plainly["tiers"]["full"]["evidence"] = None
+    with pytest.raises(ValidationError, match="tier full of a fitted calibration has its evidence"):
+        read(plainly)
 
 
 def test_a_tier_that_has_no_formula_is_not_made_up():
-    with pytest.raises(KeyError, match="full"):
-        read(plain() | {"tiers": {}}).sdi("full")
+    found = read(plain() | {"tiers": {}})
+    assert found.tier("full") is found.sdi("full") is found.sdi_plus("full") is None
 
 
-TERM = {"signal": "weight-geometry", "weight": 1.0, "scale": 0.5}
+@pytest.mark.parametrize(
+    "knots",
+    [[], [[0.1, 0.2], [0.1, 0.3]], [[0.1, 0.2], [0.2, 0.1]]],
+    ids=["none", "upright", "falling"],
+)
+def test_a_line_that_falls_or_stands_upright_is_refused(knots):
+    plainly = fitted_calibration()
+    entries = [{"sdi": x, "degradation": y} for x, y in knots]
+    plainly["tiers"]["full"]["prediction"]["knots"] = entries
+    with pytest.raises(ValidationError, match="knots"):
+        read(plainly)
+
+
+def test_a_calibration_survives_writing_and_reading(tmp_path):
+    found = read(fitted_calibration())
+    file = tmp_path / "own.json"
+    file.write_bytes(dump(found))
+    assert load_file(file) == found
+    assert dump(load_file(file)) == dump(found)
+
+
+def test_the_shipped_file_is_as_the_program_would_write_it():
+    file = resources.files("sdi_gate.prediction") / "data" / f"{DEFAULT}.json"
+    assert dump(load_default()) == file.read_bytes()
+
+
+def test_a_file_that_is_too_large_is_no_calibration(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_MAX_BYTES", 3)
+    file = tmp_path / "own.json"
+    file.write_text("null")
+    with pytest.raises(UsageError, match="not a calibration: more than 3 bytes"):
+        load_file(file)
+
+
+def test_a_folder_is_no_calibration(tmp_path):
+    with pytest.raises(UsageError, match="cannot read the calibration"):
+        load_file(tmp_path)
+
+
+TERM = {
+    "signal": "weight-geometry",
+    "metric": "relative-distance",
+    "aggregation": "overall",
+    "weight": 1.0,
+    "scale": 0.5,
+    "power": 1.0,
+    "reason": None,
+}
+NOTHING = dict.fromkeys(("prediction", "threshold", "evidence", "evidence_plus"))
 
 
 def with_term(**changes):
-    entry = {"sdi": [TERM | changes], "sdi_plus": None}
+    entry = {"sdi": [TERM | changes], "sdi_plus": None} | NOTHING
     return plain() | {"tiers": {"weights": entry}}
 
 
 def test_one_term_of_weight_one_is_a_formula():
     (term,) = read(with_term()).sdi("weights").terms
     assert (term.signal, term.weight, term.scale) == (SignalName.WEIGHT_GEOMETRY, 1.0, 0.5)
+    (term,) = read(with_term(aggregation="worst-stratum", power=2.0)).sdi("weights").terms
+    assert (term.aggregation, term.power) == (Aggregation.WORST_STRATUM, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +182,13 @@ def test_one_term_of_weight_one_is_a_formula():
         with_term(scale=0.0),
         with_term(scale=math.inf),
         with_term(signal="speed"),
+        with_term(metric=""),
+        with_term(aggregation="median"),
+        with_term(power=0.0),
+        with_term(power=math.inf),
+        plain() | {"name": "No Name"},
+        plain() | {"schema": 1},
+        plain() | {"tiers": {"deep": plain()["tiers"]["full"]}},
         with_term(extra=1),
         plain() | {"num_pairs": -1},
         plain() | {"num_pairs": 1.5},
@@ -116,10 +207,8 @@ def test_a_file_that_is_no_calibration_is_refused(value):
 def test_weights_that_do_not_sum_to_one_are_no_formula(weights):
     names = ("weight-geometry", "spectral-divergence")
     terms = [TERM | {"signal": n, "weight": w} for n, w in zip(names, weights, strict=True)]
-    found = read(plain() | {"tiers": {"weights": {"sdi": terms, "sdi_plus": terms}}})
-    for formula in (found.sdi, found.sdi_plus):
-        with pytest.raises(ValueError, match="sum to 1"):
-            formula("weights")
+    with pytest.raises(ValidationError, match="sum to 1"):
+        read(plain() | {"tiers": {"weights": {"sdi": terms, "sdi_plus": None} | NOTHING}})
 
 
 def test_a_calibration_cannot_be_changed():

@@ -179,7 +179,7 @@ def test_a_verdict_has_every_finding_and_the_one_that_decided(full):
 def test_the_cost_has_every_stage_and_the_beginning(full):
     cost = build_document(full, None).cost
     assert cost.started_at == "2026-01-02T03:04:05+00:00"
-    stages = ("resolve", "align", "plan", "weights", "load", "probe", "curvature")
+    stages = ("resolve", "align", "plan", "weights", "load", "probe", "outputs", "curvature")
     assert tuple(stage.stage for stage in cost.stages) == stages
     assert {stage.seconds for stage in cost.stages} == {1.0}
     assert all(stage.peak_host_bytes > 0 for stage in cost.stages)

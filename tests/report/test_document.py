@@ -178,6 +178,44 @@ def test_no_number_makes_a_report_overflow(extreme):
         render_markdown(view)
 
 
+def test_a_document_from_before_calibrations_were_fitted_is_still_read():
+    plain = json.loads(dump(report_documents.failing()))
+    del plain["prediction"]
+    for key in ("status", "own", "reason", "threshold"):
+        del plain["calibration"][key]
+    for index in ("sdi", "sdi_plus"):
+        for part in plain[index]["contributions"]:
+            del part["aggregation"], part["reason"]
+    found = load(json.dumps(plain).encode(), "r.json")
+    assert found == report_documents.failing()
+    build_view(found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value": None},
+        {"reason": "no"},
+        {"lower": 0.2},
+        {"upper": 0.01},
+        {"value": None, "lower": None, "upper": None, "level": None},
+    ],
+    ids=["no value", "value and reason", "above", "below", "nothing"],
+)
+def test_a_prediction_that_contradicts_itself_is_refused(change):
+    plain = json.loads(dump(report_documents.calibrated()))
+    plain["prediction"].update(change)
+    with pytest.raises(UsageError, match=r"a prediction (has all|lies in)"):
+        load(json.dumps(plain).encode(), "r.json")
+
+
+def test_a_calibration_that_speaks_and_says_why_not_is_refused():
+    plain = json.loads(dump(report_documents.calibrated()))
+    plain["calibration"]["reason"] = "too large"
+    with pytest.raises(UsageError, match="speaks for the models has no reason"):
+        load(json.dumps(plain).encode(), "r.json")
+
+
 def test_shares_that_only_overflow_together_are_refused():
     plain = json.loads(dump(report_documents.failing()))
     for entry in plain["sdi"]["by_layer"]:

@@ -150,7 +150,14 @@ def test_findings_beyond_the_fortieth_are_counted():
     )
 
 
-@CASES
+UNFITTED = pytest.mark.parametrize(
+    "make",
+    [make for name, make in docs.CASES.items() if name not in docs.FITTED],
+    ids=[name for name in docs.CASES if name not in docs.FITTED],
+)
+
+
+@UNFITTED
 def test_provisional_stands_wherever_an_index_value_does(make):
     whole = make()
     view = build_view(whole)
@@ -188,7 +195,16 @@ def test_a_lower_tier_without_an_index_counts_the_signals_that_it_would_have():
 
 def test_a_signal_that_is_in_one_index_only_says_so():
     line = rows(build_view(docs.failing()).index, "contributions")["behaviour"]
-    assert line == ("behaviour", "0.287", "0.365", ABSENT, "not part of it", "0.500", "0.182")
+    assert line == (
+        "behaviour",
+        "0.287",
+        "0.365",
+        ABSENT,
+        "not part of it",
+        "0.500",
+        "0.182",
+        "kl-divergence",
+    )
 
 
 def test_every_signal_has_its_row_with_headline_metric_place_and_meaning():
@@ -575,3 +591,57 @@ def test_a_long_name_keeps_both_ends():
 
 def test_text_that_is_nothing_but_space_is_called_empty():
     assert clean(" \n\t") == "(empty)"
+
+
+def test_what_is_predicted_stands_with_its_interval_and_its_level():
+    sentences = build_view(docs.calibrated()).index.sentences
+    assert (
+        "Predicted degradation is 0.0831 (90 % interval 0.0213 to 0.145): the mean loss over the "
+        "axes that the calibration was fitted to, for models like those it was fitted on."
+    ) in sentences
+    assert not any("benchmark score." in s for s in build_view(docs.calibrated()).claims.sentences)
+
+
+def test_the_threshold_is_said_with_what_it_missed_and_flagged_in_vain():
+    (sentence,) = [s for s in build_view(docs.calibrated()).index.sentences if "threshold" in s]
+    assert sentence == (
+        "The calibration's threshold is 0.4, and this sdi, 0.416, is at or above it. It is set to "
+        "miss at most 15 % of high regressions; on models that had no part in the fit, 12 of 101 "
+        "were missed, and 23 of 139 others were flagged."
+    )
+
+
+def test_a_weight_of_zero_has_its_reason_and_the_metric_its_aggregation():
+    view = build_view(docs.calibrated())
+    assert "weight-geometry has weight 0 in sdi and sdi_plus: it adds nothing." in (
+        view.index.sentences
+    )
+    lines = rows(view.index, "contributions")
+    assert lines["representation-drift"][-1] == "cka-angle, mean of strata"
+    assert lines["weight-geometry"][3] == "0"
+    assert (
+        "Signals that do not enter by their headline: "
+        "representation-drift by cka-angle, mean of strata."
+    ) in view.index.sentences
+
+
+def test_an_index_without_scope_is_called_uncalibrated_and_predicts_nothing():
+    view = build_view(docs.out_of_scope())
+    reason = "calibrated on organisms of 0.1 M to 0.6 M parameters; this model has 1.2 B parameters"
+    assert view.index.sentences[0].startswith("sdi (uncalibrated) is 0.416")
+    assert f"No degradation is predicted: {reason}." in view.index.sentences
+    assert any(
+        s.startswith(
+            f"Calibration organisms-1, version 1 does not speak for these models: {reason}."
+        )
+        for s in view.index.sentences
+    )
+    assert not any("Predicted" in s or "threshold" in s for s in view.index.sentences)
+    assert "The index predicts no benchmark score." in view.claims.sentences
+    assert "uncalibrated" in view.claims.sentences[0]
+
+
+def test_a_calibration_of_ones_own_is_an_unusual_setting():
+    own = docs.calibrated().calibration.model_copy(update={"own": True})
+    view = build_view(docs.calibrated().model_copy(update={"calibration": own}))
+    assert "Not the default settings: calibration own: organisms-1." in view.deciding

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from seeded import normal
 
 from sdi_gate.signals.divergence import (
+    Aggregation,
     Formula,
     Term,
     combine,
     contributions_by_layer,
     phi,
+    read_term,
 )
 from sdi_gate.signals.interface import (
     Estimate,
@@ -260,3 +262,144 @@ def test_a_signal_of_weight_zero_adds_nothing_but_must_be_there():
     assert combine(formula, known).estimate.value == 0.5
     del known[FOUR[1]]
     assert combine(formula, known).outcome is Outcome.NOT_MEASURED
+
+
+@given(
+    value=st.floats(1e-6, 1e6), scale=st.floats(1e-6, 1e6), power=st.sampled_from([0.5, 1.5, 2, 3])
+)
+def test_phi_with_a_power_is_the_share_of_the_powers(value, scale, power):
+    expected = value**power / (value**power + scale**power)
+    assert phi(value, scale, power) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+@given(value=st.floats(0, 1e300), scale=st.floats(1e-300, 1e300), power=st.floats(0.1, 20))
+@example(value=1.7e308, scale=5e-324, power=20.0)
+@example(value=5e-324, scale=1.7e308, power=20.0)
+def test_phi_with_any_power_lies_between_zero_and_one(value, scale, power):
+    assert 0.0 <= phi(value, scale, power) <= 1.0
+    assert phi(scale, scale, power) == 0.5
+    assert phi(0.0, scale, power) == phi(-1.0, scale, power) == 0.0
+    assert math.isnan(phi(math.nan, scale, power))
+
+
+@pytest.mark.parametrize("power", [0.0, -1.0, math.inf, math.nan], ids=str)
+def test_a_power_that_is_not_above_zero_is_refused(power):
+    with pytest.raises(ValueError, match="powers must be finite and above 0"):
+        Formula(terms=(Term(signal=FOUR[0], weight=1.0, scale=1.0, power=power),))
+
+
+CELLS = {("layers.0", "a"): 0.3, ("layers.0", "b"): -0.1, ("layers.1", "a"): 0.5}
+STRATA = {"a": (0.4, 0.03), "b": (-0.2, 0.04), "c": (0.1, None)}
+
+
+def by_strata(grid=True, whole=()):
+    """A signal with a second metric m2, by stratum and perhaps by layer and stratum."""
+    rows = [
+        Measurement(metric="m2", stratum=name, estimate=Estimate(value=value, stderr=stderr))
+        for name, (value, stderr) in STRATA.items()
+    ]
+    rows += [
+        Measurement(metric="m2", layer=layer, estimate=Estimate(value=value))
+        for layer, value in whole
+    ]
+    if grid:
+        rows += [
+            Measurement(metric="m2", layer=layer, stratum=stratum, estimate=Estimate(value=value))
+            for (layer, stratum), value in CELLS.items()
+        ]
+    rows.append(Measurement(metric="m3", estimate=Estimate(value=0.7, stderr=0.01)))
+    plain = measured(FOUR[0], 0.9, 0.1, (1.0, 2.0))
+    return replace(plain, measurements=(*plain.measurements, *rows))
+
+
+def term(**changes):
+    return Term(**{"signal": FOUR[0], "weight": 1.0, "scale": 0.2, "metric": "m2"} | changes)
+
+
+def combined(result, **changes):
+    return combine(Formula(terms=(term(**changes),)), {FOUR[0]: result})
+
+
+def test_a_term_takes_the_metric_and_the_aggregation_that_it_names():
+    mean = read_term(term(aggregation=Aggregation.MEAN_OF_STRATA), by_strata())
+    assert mean.value == pytest.approx((0.4 + 0.0 + 0.1) / 3)
+    assert mean.stderr == pytest.approx(math.hypot(0.03, 0.04) / 3)
+    worst = read_term(term(aggregation=Aggregation.WORST_STRATUM), by_strata())
+    assert (worst.value, worst.stderr) == (0.4, 0.03)
+    assert read_term(term(metric="m3"), by_strata()) == Estimate(value=0.7, stderr=0.01)
+    assert read_term(term(metric=None), by_strata()) == Estimate(value=0.9, stderr=0.1)
+
+
+def test_strata_that_are_all_below_zero_are_a_worst_of_zero():
+    row = Measurement(metric="m2", stratum="a", estimate=Estimate(value=-1.0))
+    result = replace(measured(FOUR[0], 0.9), measurements=(row,))
+    assert read_term(term(aggregation=Aggregation.WORST_STRATUM), result).value == 0.0
+
+
+def test_a_contribution_by_strata_is_divided_among_the_layers_of_those_strata():
+    result = by_strata(whole=(("layers.0", 5.0), ("layers.1", 1.0)))
+    mean = combined(result, aggregation=Aggregation.MEAN_OF_STRATA).contributions[0]
+    assert (mean.metric, mean.aggregation) == ("m2", Aggregation.MEAN_OF_STRATA)
+    # layers.0 has 0.3 and a stratum below 0, which counts as 0: 0.15; layers.1 has 0.5.
+    assert [share / mean.contribution for _, share in mean.by_layer] == pytest.approx(
+        [0.15 / 0.65, 0.5 / 0.65]
+    )
+    worst = combined(result, aggregation=Aggregation.WORST_STRATUM).contributions[0]
+    assert [share / worst.contribution for _, share in worst.by_layer] == pytest.approx(
+        [0.3 / 0.8, 0.5 / 0.8]
+    )
+
+
+def test_without_rows_by_layer_and_stratum_the_layers_over_all_strata_have_to_do():
+    result = by_strata(grid=False, whole=(("layers.0", 1.0), ("layers.1", 3.0)))
+    item = combined(result, aggregation=Aggregation.MEAN_OF_STRATA).contributions[0]
+    assert [share / item.contribution for _, share in item.by_layer] == pytest.approx([0.25, 0.75])
+    bare = combined(by_strata(grid=False), aggregation=Aggregation.MEAN_OF_STRATA)
+    assert bare.contributions[0].by_layer == ()
+
+
+@pytest.mark.parametrize("aggregation", list(Aggregation))
+def test_a_metric_that_the_scan_lacks_leaves_no_index(aggregation):
+    result = combined(by_strata(), metric="m4", aggregation=aggregation)
+    assert (result.outcome, result.estimate) == (Outcome.NOT_MEASURED, None)
+    where = "" if aggregation is Aggregation.OVERALL else " by stratum"
+    assert result.reason == f"{FOUR[0]} is not-measured: the scan has no m4{where}"
+
+
+def test_a_metric_without_strata_has_no_mean_of_them():
+    result = combined(by_strata(), metric="m3", aggregation=Aggregation.MEAN_OF_STRATA)
+    assert result.outcome is Outcome.NOT_MEASURED
+
+
+@given(
+    value=st.floats(1e-2, 10),
+    scale=st.floats(1e-2, 10),
+    power=st.sampled_from([0.5, 0.75, 1.0, 1.5, 2.0, 3.0]),
+)
+def test_the_standard_error_follows_the_slope_of_phi_with_its_power(value, scale, power):
+    stderr = 1e-6 * value
+    steps = [phi(value + side * stderr, scale, power) for side in (-1, 1)]
+    result = combined(measured(FOUR[0], value, stderr), metric="m", scale=scale, power=power)
+    assert result.estimate.stderr == pytest.approx((steps[1] - steps[0]) / 2, rel=1e-3, abs=1e-12)
+
+
+@given(
+    value=st.floats(0, 1e300), stderr=st.floats(0, 1e300), power=st.sampled_from([0.5, 1.0, 3.0])
+)
+@example(value=0.0, stderr=1.0, power=0.5)
+@example(value=5e-324, stderr=1e300, power=3.0)
+def test_the_standard_error_is_finite_for_every_power(value, stderr, power):
+    result = combined(measured(FOUR[0], value, stderr), metric="m", scale=0.3, power=power)
+    assert 0.0 <= result.estimate.stderr < math.inf
+
+
+def test_a_weight_of_zero_says_why():
+    formula = Formula(
+        terms=(
+            Term(signal=FOUR[0], weight=1.0, scale=1.0),
+            Term(signal=FOUR[1], weight=0.0, scale=1.0, reason="it adds nothing"),
+        )
+    )
+    items = combine(formula, results((1.0, 5.0, 0.0, 0.0))).contributions
+    assert [item.reason for item in items] == [None, "it adds nothing"]
+    assert [item.contribution for item in items] == [0.5, 0.0]

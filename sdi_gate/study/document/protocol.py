@@ -1,0 +1,97 @@
+"""Say how the fit was made and judged, by the constants of the code that did it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdi_gate.study.document.words import counted, joined, percent, plain
+from sdi_gate.study.fit import bootstrap, conformal, evidence, isotonic, search
+
+if TYPE_CHECKING:
+    from sdi_gate.study.fit.result import FitResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """Hold what the method's text tells.
+
+    Attributes:
+        rows: Which rows there are.
+        digest: Digest of the rows.
+        probe: Digest of the probe set.
+        parameters: How large the models are.
+        definition: What degradation is.
+        spread: How much was lost.
+        scales: Scales of the rows.
+        has_large: Whether rows of the large scale are among them.
+        resamples: Draws of the bootstrap.
+        level: Level of the intervals of correlations and rates.
+        few: Pairs below which there is no interval.
+        margin: What a signal has to add to get a weight.
+        bound: Bound on misses that sets the threshold.
+        prediction: Level of the interval around the predicted degradation.
+        floor: What is added to a prediction before its error is taken relative to it.
+        signals: Version and parameters of each signal.
+    """
+
+    rows: str
+    digest: str
+    probe: str
+    parameters: str
+    definition: str
+    spread: str
+    scales: str
+    has_large: bool
+    resamples: str
+    level: str
+    few: str
+    margin: str
+    bound: str
+    prediction: str
+    floor: str
+    signals: tuple[str, ...]
+
+
+def protocol(fit: FitResult) -> Protocol:
+    """Describe how a fit was made.
+
+    Args:
+        fit: The fit.
+
+    Returns:
+        What the text tells.
+    """
+    return Protocol(
+        rows=f"{counted(fit.num_pairs, 'complete pair')} and {len(fit.failures)} failed",
+        digest=fit.results_digest,
+        probe=fit.probe or "none",
+        parameters=_parameters(fit),
+        definition=fit.definition,
+        spread=_spread(fit),
+        scales=joined(fit.scales),
+        has_large="large" in fit.scales,
+        resamples=f"{bootstrap.NUM_RESAMPLES:,}",
+        level=percent(bootstrap.LEVEL),
+        few=str(evidence.MIN_PAIRS),
+        margin=f"{search.MARGIN:g}",
+        bound=percent(conformal.FALSE_NEGATIVE_BOUND),
+        prediction=percent(conformal.LEVEL),
+        floor=f"{isotonic.FLOOR:g}",
+        signals=fit.signal_ids,
+    )
+
+
+def _parameters(fit: FitResult) -> str:
+    if fit.min_parameters == fit.max_parameters:
+        return f"{fit.min_parameters:,}"
+    return f"{fit.min_parameters:,} to {fit.max_parameters:,}"
+
+
+def _spread(fit: FitResult) -> str:
+    lost = sorted(pair.degradation for pair in fit.pairs)
+    return (
+        f"Over all pairs degradation goes from {plain(lost[0])} to {plain(lost[-1])}, with a "
+        f"median of {plain(lost[len(lost) // 2])}; {fit.num_degraded} of {fit.num_pairs} pairs "
+        f"are high regressions."
+    )

@@ -1,0 +1,333 @@
+import re
+from xml.etree import ElementTree as ET
+
+import matplotlib as mpl
+import pytest
+import study_fits
+import study_rows
+
+from sdi_gate.errors import PublishError
+from sdi_gate.study.document.figures.draw import NAMES, draw
+from sdi_gate.study.document.figures.style import COLOURS, MARKERS, marks
+from sdi_gate.study.document.write import write_document
+from sdi_gate.study.row import Cost
+
+SVG = "{http://www.w3.org/2000/svg}"
+LINK = "{http://www.w3.org/1999/xlink}href"
+MAX_BYTES = 150_000
+
+
+@pytest.fixture(scope="module")
+def rows():
+    made = study_fits.varied(study_fits.rows())
+    reason = "measure: SourceError: cannot read '/root/secret/place/x.safetensors'"
+    cost = Cost(build_s=1.0, measure_s=2.0, evaluate_s=None)
+    made = [row.model_copy(update={"cost": cost}) for row in made]
+    return [study_fits.failed(made[0], reason), *made[1:]]
+
+
+@pytest.fixture(scope="module")
+def fit(rows):
+    return study_fits.fitted(rows)
+
+
+@pytest.fixture(scope="module")
+def figures(fit):
+    return draw(fit)
+
+
+@pytest.fixture(scope="module")
+def document(fit, rows, tmp_path_factory):
+    path = tmp_path_factory.mktemp("study") / "docs" / "study.md"
+    write_document(fit, rows, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def text(document):
+    return document.read_text()
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def tables(text):
+    """Return the lines of each table of a Markdown text."""
+    return [block.splitlines() for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)]
+
+
+def cells(line):
+    return line.strip("|").split("|")
+
+
+def test_written_twice_no_byte_changes_and_no_file_is_touched(document, fit, rows):
+    before = contents(document.parent)
+    times = {path: path.stat().st_mtime_ns for path in document.parent.rglob("*")}
+    write_document(fit, rows, document)
+    assert contents(document.parent) == before
+    assert {path: path.stat().st_mtime_ns for path in document.parent.rglob("*")} == times
+
+
+def test_the_order_of_the_rows_changes_no_byte(document, rows, tmp_path):
+    other = tmp_path / "other" / "study.md"
+    turned = rows[::-1]
+    write_document(study_fits.fitted(turned), turned, other)
+    assert contents(other.parent) == contents(document.parent)
+
+
+def test_settings_of_the_users_matplotlib_change_no_byte(document, fit, rows, tmp_path):
+    other = tmp_path / "other" / "study.md"
+    mine = {"font.size": 30.0, "axes.facecolor": "red", "svg.hashsalt": None}
+    with mpl.rc_context(mine):
+        write_document(fit, rows, other)
+        assert mpl.rcParams["font.size"] == 30.0
+    assert contents(other.parent) == contents(document.parent)
+
+
+def test_every_section_is_there_in_order(text):
+    heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert heads == [
+        "The answer",
+        "Method",
+        "Results",
+        "Baselines",
+        "Figures",
+        "What failed and why",
+        "Cost",
+        "What it does not say",
+        "Rebuild it",
+    ]
+
+
+def test_every_link_of_the_document_leads_somewhere(document, text):
+    anchors = {
+        re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-")
+        for head in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]*)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in anchors
+        elif target != "sdi.md":  # lies beside it in the repository
+            assert (document.parent / target).is_file()
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_head(text):
+    found = tables(text)
+    assert len(found) > 15
+    for head, rule, *body in found:
+        assert re.fullmatch(r"\|(-{3}|--:)(\|(-{3}|--:))*\|", rule)
+        assert {len(cells(line)) for line in (head, rule, *body)} == {len(cells(head))}
+
+
+def test_a_failed_pair_is_named_with_its_reason_and_without_folders(text, rows):
+    assert rows[0].pair in text
+    assert "cannot read '…/x.safetensors'" in text
+    assert "/root" not in text
+
+
+def test_no_path_of_this_machine_is_in_any_file(document):
+    for content in contents(document.parent).values():
+        assert str(document.parent).encode() not in content
+        assert b"/home/" not in content
+
+
+def test_recipes_and_doses_of_the_variants_are_told(text):
+    assert "| noise | 0.4 | degraded | noise, relative 0.4 |" in text
+    assert "| train | 1 | degraded | train, steps 40, 0.5 junk + 0.5 replay |" in text
+    assert re.search(
+        r"\| ablate \| – \| degraded \| ablate, layer \d( or ablate, layer \d)+ \|", text
+    )  # noqa: RUF001 - the sign for nothing
+    assert re.search(r"\| prune \| 0.5 \| degraded \| \d+ different ones \|", text)
+
+
+def test_the_micro_benchmark_is_among_the_baselines(text, figures):
+    assert "| micro-benchmark of 250 items |" in text
+    assert b"micro-benchmark of 250 items" in figures[1].svg
+
+
+def test_the_kinds_of_damage_that_are_misjudged_most_are_named(text):
+    section = text.split("### Kinds of damage")[1]
+    errors = [float(cells(line)[4]) for line in tables(section)[0][2:]]
+    assert errors == sorted(errors, reverse=True)
+    assert ("Overestimated most" in section) == (errors[0] > 0)
+    assert ("Underestimated most" in section) == (errors[-1] < 0)
+
+
+def test_an_index_without_folds_has_no_stability_to_tell(fit, rows, tmp_path):
+    path = tmp_path / "study.md"
+    write_document(study_fits.with_index(fit, folds=()), rows, path)
+    assert re.search(r"\| sdi \| .* \| – \| – \|", path.read_text())  # noqa: RUF001 - the sign for nothing
+
+
+def test_what_was_not_measured_is_said(text):
+    assert "public.yaml`, is not yet measured" in text
+    assert "`make study-gpu` runs the same recipes on larger organisms: not measured" in text
+
+
+def test_rows_of_the_large_scale_are_not_called_unmeasured(rows, tmp_path):
+    large = [row.model_copy(update={"scale": "large"}) for row in rows]
+    path = tmp_path / "study.md"
+    write_document(study_fits.fitted(large), large, path)
+    assert "make study-gpu" not in path.read_text()
+
+
+def test_hostile_names_are_shown_and_are_no_structure(rows, tmp_path):
+    hostile = [
+        row.model_copy(
+            update={
+                "pair": f"{study_fits.HOSTILE}{row.pair}\n# head",
+                "family": f"{study_fits.HOSTILE}\x00{row.family}",
+                "base": f"{study_fits.HOSTILE}{row.base}",
+                "variant": study_fits.HOSTILE,
+                "size": study_fits.HOSTILE,
+                "recipe": {study_fits.HOSTILE: study_fits.HOSTILE},
+                "versions": {study_fits.HOSTILE: study_fits.HOSTILE},
+                "signal_ids": (f"behaviour/1?{study_fits.HOSTILE}",),
+                "reason": study_fits.HOSTILE if row.reason else None,
+            }
+        )
+        for row in rows
+    ]
+    path = tmp_path / "study.md"
+    write_document(study_fits.fitted(hostile), hostile, path)
+    text = path.read_text()
+    assert "<script" not in text
+    assert not re.search(r"(?<!\\)\]\(http", text)
+    assert "\n# head" not in text
+    assert "@you" not in text
+    for head, *body in tables(text):
+        assert {len(cells(line)) for line in body} == {len(cells(head))}
+    for picture in path.parent.rglob("*.svg"):
+        assert b"<script" not in picture.read_bytes()
+        ET.fromstring(picture.read_bytes())  # noqa: S314 - our own text
+
+
+def test_a_single_family_is_said_to_prove_nothing_of_others(tmp_path):
+    made = study_rows.rows(("llama",), bases=3, variants=8)
+    path = tmp_path / "study.md"
+    write_document(study_fits.fitted(made), made, path)
+    text = path.read_text()
+    assert "There was no second family to leave out" in text
+    assert "| met |" not in text
+
+
+def test_pairs_left_out_of_a_single_base_are_called_that(tmp_path):
+    made = study_rows.rows(("llama",), bases=1, variants=12)
+    path = tmp_path / "study.md"
+    write_document(study_fits.fitted(made), made, path)
+    assert "on pairs that had no part in the fit, of a base that had" in path.read_text()
+
+
+def test_without_an_index_the_document_says_so_and_has_no_figures(fit, rows, tmp_path):
+    document = tmp_path / "study.md"
+    write_document(fit, rows, document)
+    few = [row for row in rows if row.is_complete][:3]
+    files = write_document(study_fits.fitted(few), few, document)
+    text = document.read_text()
+    assert files == (document,)
+    assert text.count("No index: 3 complete pairs") == 3
+    assert not list((document.parent / "figures").iterdir())
+    assert "![" not in text
+
+
+def test_public_models_are_not_called_organisms(rows, tmp_path):
+    public = [row.model_copy(update={"population": "public", "scale": "hub"}) for row in rows]
+    path = tmp_path / "study.md"
+    write_document(study_fits.fitted(public), public, path)
+    text = path.read_text()
+    assert "organism" not in text.lower()
+
+
+def test_the_figures_may_lie_elsewhere(fit, rows, tmp_path):
+    path = tmp_path / "docs" / "study.md"
+    files = write_document(fit, rows, path, tmp_path / "my pictures")
+    assert {file.name for file in files[1:]} == set(NAMES)
+    assert "](../my%20pictures/study-scatter.svg)" in path.read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_told(fit, rows, tmp_path):
+    (tmp_path / "docs").write_text("in the way")
+    with pytest.raises(PublishError, match="cannot write"):
+        write_document(fit, rows, tmp_path / "docs" / "study.md")
+
+
+def test_the_figures_are_plain_svg_on_white(figures):
+    assert tuple(figure.name for figure in figures) == NAMES
+    for figure in figures:
+        assert len(figure.svg) < MAX_BYTES
+        root = ET.fromstring(figure.svg)  # noqa: S314 - our own text
+        assert root.tag == f"{SVG}svg"
+        tags = {element.tag.removeprefix(SVG) for element in root.iter()}
+        assert tags <= {
+            "svg",
+            "defs",
+            "style",
+            "g",
+            "path",
+            "use",
+            "text",
+            "tspan",
+            "clipPath",
+            "rect",
+        }
+        links = [element.get(LINK) for element in root.iter() if element.get(LINK)]
+        assert all(link.startswith("#") for link in links)
+        assert not re.search(rb"url\((?!#)|@import|DOCTYPE|<!ENTITY", figure.svg)
+        background = next(root.iter(f"{SVG}path"))
+        assert "fill: #ffffff" in background.get("style")
+        fonts = set(re.findall(rb"font-family: ([^;\"]*)", figure.svg))
+        assert fonts == {b"sans-serif"}
+
+
+def test_text_of_the_figures_stays_text(figures):
+    for figure in figures:
+        root = ET.fromstring(figure.svg)  # noqa: S314 - our own text
+        text = " ".join("".join(element.itertext()) for element in root.iter(f"{SVG}text"))
+        assert figure.title in text
+
+
+def test_a_figure_of_many_pairs_stays_small(fit):
+    # Twenty bases with twenty-eight variants each.
+    times = 560 // len(fit.pairs) + 1
+    names = {pair.pair: [f"{pair.pair}-{i}" for i in range(times)] for pair in fit.pairs}
+    pairs = tuple(
+        pair.model_copy(update={"pair": name}) for pair in fit.pairs for name in names[pair.pair]
+    )
+    sdi = fit.tiers["full"].sdi
+    scores = tuple(
+        item.model_copy(update={"pair": name}) for item in sdi.pairs for name in names[item.pair]
+    )
+    many = study_fits.with_index(fit.model_copy(update={"pairs": pairs}), pairs=scores)
+    assert len(pairs) >= 560
+    assert all(len(figure.svg) < MAX_BYTES for figure in draw(many))
+
+
+def test_no_two_families_share_colour_and_marker():
+    names = [str(i) for i in range(len(COLOURS) * len(MARKERS))]
+    found = marks(names)
+    assert len(set(found.values())) == len(names)
+    assert len({marker for _, marker in [found[name] for name in names[:7]]}) == 7
+
+
+def test_a_lower_tier_is_drawn_if_the_full_one_has_no_index(fit):
+    without = study_fits.with_tier(fit, sdi=None, sdi_plus=None, reason="too few")
+    titles = [figure.title for figure in draw(without)]
+    assert any(title.startswith("Tier probe") for title in titles)
+
+
+def test_undefined_numbers_are_left_out_of_the_figures(fit):
+    sdi = fit.tiers["full"].sdi
+    rho = sdi.evidence.rho.model_copy(update={"value": None, "lower": None, "upper": None})
+    blank = tuple(
+        item.model_copy(update={"misses": None, "false_alarms": None}) for item in sdi.curve
+    )
+    doctored = study_fits.with_evidence(fit, rho=rho, within={})
+    doctored = study_fits.with_index(doctored, curve=blank, threshold=None)
+    for figure in draw(doctored):
+        assert b"nan" not in figure.svg.lower()
+        ET.fromstring(figure.svg)  # noqa: S314 - our own text
