@@ -54,7 +54,10 @@ class Row(Strict):
     key: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] = Field(
         description="Over pair, recipes, settings and versions: another of these, another row."
     )
-    population: Literal["organisms", "public"] = Field(description="Where the models come from.")
+    population: Literal["organisms", "public", "own"] = Field(
+        description="organisms: built by the study; public: from the Hub; own: an organisation's "
+        "own history."
+    )
     scale: Literal["small", "large", "hub", "smoke"] = Field(description="Scale of the models.")
     pair: str = Field(description="Name of the pair.")
     family: str = Field(description="Architecture family.")

@@ -80,6 +80,10 @@ class MeasureWork:
         from sdi_gate.study.measure import measure_pair  # noqa: PLC0415 - needed here alone
 
         pair = cast("Pair", unit.task)
+        if pair.base.is_organism:
+            from sdi_gate.study.organisms.build import check_built  # noqa: PLC0415 - as above
+
+            check_built(pair, self.folder)
         base, candidate = (locate(model, self.folder) for model in (pair.base, pair.candidate))
         request = scan_request(self.manifest, (base, candidate), torch.device(self.device))
         return measure_pair(request, sources_of(base, candidate))

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from sdi_gate.errors import UsageError
+from sdi_gate.errors import FormatError, UsageError
 from sdi_gate.models.causal_lm import decoder_layers
 from sdi_gate.study.manifest_file import dump_manifest, load_manifest, shipped_manifest
 from sdi_gate.study.organisms import build
@@ -216,6 +216,40 @@ def test_a_base_that_knows_too_little_is_not_used(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"a base must score 0\.9 on each axis; got"):
         build.build_pair(smoke_pair(required_score=0.9), tmp_path, CPU)
     assert not build.model_folder("llama-s-0", tmp_path).exists()
+
+    def never(*_args):
+        pytest.fail("it was trained again")
+
+    monkeypatch.setattr(build, "train", never)
+    with pytest.raises(UsageError, match=r"a base must score 0\.9 on each axis; got"):
+        build.build_pair(smoke_pair(required_score=0.9), tmp_path, CPU)
+
+
+def test_a_base_that_got_stuck_begins_anew_from_other_weights(tmp_path, monkeypatch):
+    seeds = []
+    real = build.new_model
+
+    def spy(family, size, vocabulary, seed):
+        seeds.append(seed)
+        return real(family, size, vocabulary, seed)
+
+    monkeypatch.setattr(build, "new_model", spy)
+    monkeypatch.setattr(build, "_MAX_CYCLES", 1)
+    monkeypatch.setattr(build, "_MAX_ATTEMPTS", 2)
+    with pytest.raises(UsageError):
+        build.build_base(smoke_pair(required_score=0.9), tmp_path, CPU)
+    assert seeds == [0, 1000]
+
+
+def test_models_made_by_other_recipes_are_not_measured(tmp_path):
+    pair = smoke_pair()
+    build.build_pair(pair, tmp_path, CPU)
+    build.check_built(pair, tmp_path)
+    other = pair.model_copy(update={"recipe": {"method": "prune", "share": 0.25}})
+    with pytest.raises(FormatError, match="not there, or made by another recipe"):
+        build.check_built(other, tmp_path)
+    with pytest.raises(FormatError, match="not there, or made by another recipe"):
+        build.check_built(smoke_pair(seed=9), tmp_path)
 
 
 def test_a_base_is_built_once_and_again_when_its_recipe_changes(tmp_path):

@@ -4,12 +4,18 @@ from xml.etree import ElementTree as ET
 import matplotlib as mpl
 import pytest
 import study_fits
-import study_rows
 
 from sdi_gate.errors import PublishError
+from sdi_gate.report.parts import ABSENT
 from sdi_gate.study.document.figures.draw import NAMES, draw
-from sdi_gate.study.document.figures.style import COLOURS, MARKERS, marks
+from sdi_gate.study.document.figures.scatter import scatter
+from sdi_gate.study.document.figures.style import COLOURS, MARKERS, drawing, marks
+from sdi_gate.study.document.figures.thresholds import thresholds
+from sdi_gate.study.document.markdown import render_markdown
+from sdi_gate.study.document.rivals import highest, rivals
+from sdi_gate.study.document.view import view_of
 from sdi_gate.study.document.write import write_document
+from sdi_gate.study.fit.result import CurveEntry
 from sdi_gate.study.row import Cost
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -34,6 +40,12 @@ def fit(rows):
 @pytest.fixture(scope="module")
 def figures(fit):
     return draw(fit)
+
+
+@pytest.fixture
+def drawn(monkeypatch, figures):
+    """Take the figures as drawn: they depend on the fit alone, and drawing is slow."""
+    monkeypatch.setattr("sdi_gate.study.document.write.draw", lambda _: figures)
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +85,10 @@ def test_written_twice_no_byte_changes_and_no_file_is_touched(document, fit, row
     assert {path: path.stat().st_mtime_ns for path in document.parent.rglob("*")} == times
 
 
-def test_the_order_of_the_rows_changes_no_byte(document, rows, tmp_path):
+@pytest.mark.usefixtures("drawn")
+def test_the_order_of_the_rows_changes_no_byte(document, fit, rows, tmp_path):
     other = tmp_path / "other" / "study.md"
-    turned = rows[::-1]
-    write_document(study_fits.fitted(turned), turned, other)
+    write_document(fit, rows[::-1], other)
     assert contents(other.parent) == contents(document.parent)
 
 
@@ -139,9 +151,8 @@ def test_no_path_of_this_machine_is_in_any_file(document):
 def test_recipes_and_doses_of_the_variants_are_told(text):
     assert "| noise | 0.4 | degraded | noise, relative 0.4 |" in text
     assert "| train | 1 | degraded | train, steps 40, 0.5 junk + 0.5 replay |" in text
-    assert re.search(
-        r"\| ablate \| – \| degraded \| ablate, layer \d( or ablate, layer \d)+ \|", text
-    )  # noqa: RUF001 - the sign for nothing
+    told = r" \| degraded \| ablate, layer \d( or ablate, layer \d)+ \|"
+    assert re.search(rf"\| ablate \| {ABSENT}{told}", text)
     assert re.search(r"\| prune \| 0.5 \| degraded \| \d+ different ones \|", text)
 
 
@@ -158,22 +169,23 @@ def test_the_kinds_of_damage_that_are_misjudged_most_are_named(text):
     assert ("Underestimated most" in section) == (errors[-1] < 0)
 
 
-def test_an_index_without_folds_has_no_stability_to_tell(fit, rows, tmp_path):
-    path = tmp_path / "study.md"
-    write_document(study_fits.with_index(fit, folds=()), rows, path)
-    assert re.search(r"\| sdi \| .* \| – \| – \|", path.read_text())  # noqa: RUF001 - the sign for nothing
+def test_an_index_without_folds_has_no_stability_to_tell(fit, rows):
+    without = study_fits.with_index(fit, folds=())
+    assert f"| {ABSENT} | {ABSENT} |" in render_markdown(view_of(without, rows, ()), "figures")
 
 
 def test_what_was_not_measured_is_said(text):
     assert "public.yaml`, is not yet measured" in text
-    assert "`make study-gpu` runs the same recipes on larger organisms: not measured" in text
+    assert "`make study-gpu` runs the same recipes on larger organisms" in text
+    assert "not measured here" in text
 
 
-def test_rows_of_the_large_scale_are_not_called_unmeasured(rows, tmp_path):
-    large = [row.model_copy(update={"scale": "large"}) for row in rows]
-    path = tmp_path / "study.md"
-    write_document(study_fits.fitted(large), large, path)
-    assert "make study-gpu" not in path.read_text()
+def test_rows_of_the_large_scale_are_not_called_unmeasured(fit, rows):
+    large = fit.model_copy(update={"scales": ("large",)})
+    text = render_markdown(view_of(large, rows, ()), "figures")
+    assert "not measured here" not in text
+    assert "$ make study-gpu " in text
+    assert "$ sdi-gate study report --manifest organisms-large " in text
 
 
 def test_hostile_names_are_shown_and_are_no_structure(rows, tmp_path):
@@ -207,42 +219,53 @@ def test_hostile_names_are_shown_and_are_no_structure(rows, tmp_path):
         ET.fromstring(picture.read_bytes())  # noqa: S314 - our own text
 
 
-def test_a_single_family_is_said_to_prove_nothing_of_others(tmp_path):
-    made = study_rows.rows(("llama",), bases=3, variants=8)
-    path = tmp_path / "study.md"
-    write_document(study_fits.fitted(made), made, path)
-    text = path.read_text()
+@pytest.mark.parametrize(
+    ("left_out", "told"),
+    [
+        ("base", "on pairs of a base that had no part in the fit"),
+        ("pair", "on pairs that had no part in the fit, of a base that had"),
+    ],
+)
+def test_a_single_family_is_said_to_prove_nothing_of_others(fit, rows, left_out, told):
+    alone = study_fits.with_tier(fit, left_out=left_out)
+    text = render_markdown(view_of(alone, rows, ()), "figures")
     assert "There was no second family to leave out" in text
+    assert told in text
     assert "| met |" not in text
-
-
-def test_pairs_left_out_of_a_single_base_are_called_that(tmp_path):
-    made = study_rows.rows(("llama",), bases=1, variants=12)
-    path = tmp_path / "study.md"
-    write_document(study_fits.fitted(made), made, path)
-    assert "on pairs that had no part in the fit, of a base that had" in path.read_text()
 
 
 def test_without_an_index_the_document_says_so_and_has_no_figures(fit, rows, tmp_path):
     document = tmp_path / "study.md"
-    write_document(fit, rows, document)
-    few = [row for row in rows if row.is_complete][:3]
-    files = write_document(study_fits.fitted(few), few, document)
+    stale = tmp_path / "figures" / NAMES[0]
+    stale.parent.mkdir()
+    stale.write_text("of a former run")
+    reason = "3 complete pairs; expected more"
+    changes = {"sdi": None, "sdi_plus": None, "reason": reason, "baselines": (), "candidates": ()}
+    empty = fit
+    for tier in fit.tiers:
+        empty = study_fits.with_tier(empty, tier, **changes, differences=())
+    assert write_document(empty, rows, document) == (document,)
     text = document.read_text()
-    assert files == (document,)
-    assert text.count("No index: 3 complete pairs") == 3
-    assert not list((document.parent / "figures").iterdir())
+    assert text.count(f"No index: {reason}") == 3
+    assert not stale.exists()
     assert "![" not in text
 
 
-def test_public_models_are_not_called_organisms(rows, tmp_path):
-    public = [row.model_copy(update={"population": "public", "scale": "hub"}) for row in rows]
-    path = tmp_path / "study.md"
-    write_document(study_fits.fitted(public), public, path)
-    text = path.read_text()
+def test_a_model_that_was_never_read_has_no_parameters(fit, rows):
+    unread = [row.model_copy(update={"num_parameters": None, "seed": None}) for row in rows]
+    text = render_markdown(view_of(fit, unread, ()), "figures")
+    assert f"| llama | s | {ABSENT} | {ABSENT} | 2 |" in text
+
+
+def test_public_models_are_not_called_organisms(fit, rows):
+    public = fit.model_copy(update={"population": "public"})
+    text = render_markdown(view_of(public, rows, ()), "figures")
     assert "organism" not in text.lower()
+    assert "--manifest public " in text
+    assert "Nothing about models that are unlike these" in text
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_figures_may_lie_elsewhere(fit, rows, tmp_path):
     path = tmp_path / "docs" / "study.md"
     files = write_document(fit, rows, path, tmp_path / "my pictures")
@@ -250,6 +273,7 @@ def test_the_figures_may_lie_elsewhere(fit, rows, tmp_path):
     assert "](../my%20pictures/study-scatter.svg)" in path.read_text()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_folder_that_cannot_be_written_is_told(fit, rows, tmp_path):
     (tmp_path / "docs").write_text("in the way")
     with pytest.raises(PublishError, match="cannot write"):
@@ -304,7 +328,8 @@ def test_a_figure_of_many_pairs_stays_small(fit):
     )
     many = study_fits.with_index(fit.model_copy(update={"pairs": pairs}), pairs=scores)
     assert len(pairs) >= 560
-    assert all(len(figure.svg) < MAX_BYTES for figure in draw(many))
+    with drawing():
+        assert len(scatter(many, "full", "family", many.tiers["full"].sdi).svg) < MAX_BYTES
 
 
 def test_no_two_families_share_colour_and_marker():
@@ -314,10 +339,10 @@ def test_no_two_families_share_colour_and_marker():
     assert len({marker for _, marker in [found[name] for name in names[:7]]}) == 7
 
 
-def test_a_lower_tier_is_drawn_if_the_full_one_has_no_index(fit):
+def test_a_lower_tier_is_looked_at_if_the_full_one_has_no_index(fit):
     without = study_fits.with_tier(fit, sdi=None, sdi_plus=None, reason="too few")
-    titles = [figure.title for figure in draw(without)]
-    assert any(title.startswith("Tier probe") for title in titles)
+    assert highest(without) == ("probe", fit.tiers["probe"])
+    assert rivals(without).tier == "probe"
 
 
 def test_undefined_numbers_are_left_out_of_the_figures(fit):
@@ -326,8 +351,36 @@ def test_undefined_numbers_are_left_out_of_the_figures(fit):
     blank = tuple(
         item.model_copy(update={"misses": None, "false_alarms": None}) for item in sdi.curve
     )
+    candidates = tuple(
+        item.model_copy(update={"rho": item.rho.model_copy(update={"lower": None, "upper": None})})
+        for item in fit.tiers["full"].candidates
+    )
     doctored = study_fits.with_evidence(fit, rho=rho, within={})
     doctored = study_fits.with_index(doctored, curve=blank, threshold=None)
+    doctored = study_fits.with_tier(doctored, candidates=candidates, baselines=())
     for figure in draw(doctored):
         assert b"nan" not in figure.svg.lower()
         ET.fromstring(figure.svg)  # noqa: S314 - our own text
+
+
+@pytest.mark.parametrize(
+    ("rates", "told"),
+    [
+        ({0.3: (0.15, 0.25), 0.4: (0.1, 0.2), 0.5: (0.16, 0.1)}, "0.30 to 0.40"),
+        ({0.3: (0.0, 0.26), 0.4: (0.15, 0.25)}, "0.40"),
+    ],
+)
+def test_the_thresholds_that_keep_both_targets_are_told(fit, rates, told):
+    sdi = fit.tiers["full"].sdi
+    curve = tuple(
+        CurveEntry(threshold=at, misses=misses, false_alarms=alarms)
+        for at, (misses, alarms) in rates.items()
+    )
+    with drawing():
+        figure = thresholds("full", sdi.model_copy(update={"curve": curve}))
+    assert figure.title == f"Tier full: thresholds that keep both targets: {told}"
+
+
+def test_models_of_one_size_have_one_number_of_parameters(fit, rows):
+    same = fit.model_copy(update={"min_parameters": 1234, "max_parameters": 1234})
+    assert "models of 1,234 parameters" in render_markdown(view_of(same, rows, ()), "figures")

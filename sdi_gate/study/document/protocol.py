@@ -11,6 +11,8 @@ from sdi_gate.study.fit import bootstrap, conformal, evidence, isotonic, search
 if TYPE_CHECKING:
     from sdi_gate.study.fit.result import FitResult
 
+_TARGETS = {"small": "study", "smoke": "study-smoke", "large": "study-gpu"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
@@ -24,6 +26,8 @@ class Protocol:
         definition: What degradation is.
         spread: How much was lost.
         scales: Scales of the rows.
+        manifest: Name of the manifest that ships with these pairs; ``FILE`` if none does.
+        target: What ``make`` calls the study; empty if it has no name for it.
         has_large: Whether rows of the large scale are among them.
         resamples: Draws of the bootstrap.
         level: Level of the intervals of correlations and rates.
@@ -42,6 +46,8 @@ class Protocol:
     definition: str
     spread: str
     scales: str
+    manifest: str
+    target: str
     has_large: bool
     resamples: str
     level: str
@@ -70,6 +76,8 @@ def protocol(fit: FitResult) -> Protocol:
         definition=fit.definition,
         spread=_spread(fit),
         scales=joined(fit.scales),
+        manifest=_manifest(fit),
+        target=_TARGETS.get(fit.scales[0], ""),
         has_large="large" in fit.scales,
         resamples=f"{bootstrap.NUM_RESAMPLES:,}",
         level=percent(bootstrap.LEVEL),
@@ -80,6 +88,11 @@ def protocol(fit: FitResult) -> Protocol:
         floor=f"{isotonic.FLOOR:g}",
         signals=fit.signal_ids,
     )
+
+
+def _manifest(fit: FitResult) -> str:
+    shipped = {"public": "public", "organisms": f"organisms-{fit.scales[0]}"}
+    return shipped.get(fit.population, "FILE")
 
 
 def _parameters(fit: FitResult) -> str:

@@ -77,7 +77,11 @@ def choice_task(axis: str, items: Sequence[ChoiceItem]) -> AxisTask:
 
 
 def generation_task(
-    axis: str, items: Sequence[GenerationItem], *, max_gen_toks: int = DEFAULT_MAX_GEN_TOKS
+    axis: str,
+    items: Sequence[GenerationItem],
+    *,
+    max_gen_toks: int = DEFAULT_MAX_GEN_TOKS,
+    first_words: bool = False,
 ) -> AxisTask:
     r"""Make a generation task: right is the item whose greedy generation is the expected text.
 
@@ -88,6 +92,7 @@ def generation_task(
         axis: Name of the axis.
         items: Its items.
         max_gen_toks: Tokens to generate, at most.
+        first_words: Whether the expected words are enough if others follow them.
 
     Returns:
         The task, scored by ``exact_match``.
@@ -106,7 +111,7 @@ def generation_task(
             "do_sample": False,
             "max_gen_toks": max_gen_toks,
         },
-        "process_results": _exact_match,
+        "process_results": _begins_with if first_words else _exact_match,
     }
     rows = [{"prompt": item.prompt, "expected": item.expected} for item in items]
     return _task(axis, rows, config, metric="exact_match")
@@ -176,6 +181,11 @@ def _check_choices(axis: str, number: int, item: ChoiceItem) -> None:
 
 def _exact_match(doc: dict[str, str], results: list[str]) -> dict[str, float]:
     return {"exact_match": float(results[0].strip() == doc["expected"].strip())}
+
+
+def _begins_with(doc: dict[str, str], results: list[str]) -> dict[str, float]:
+    expected = doc["expected"].split()
+    return {"exact_match": float(results[0].split()[: len(expected)] == expected)}
 
 
 class Rows(list[dict[str, Any]]):

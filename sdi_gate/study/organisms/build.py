@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -17,6 +17,7 @@ from sdi_gate.study.organisms.recipes import Train, read_recipe
 from sdi_gate.study.organisms.tests import axis_tasks
 from sdi_gate.study.organisms.training import Training, train
 from sdi_gate.study.organisms.variants import apply_recipe
+from sdi_gate.study.rows import write_whole
 from sdi_gate.study.world.digest import world_digest
 from sdi_gate.study.world.english import english_words
 from sdi_gate.study.world.facts import make_world
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from sdi_gate.models.probe import ProbeSet
-    from sdi_gate.study.manifest import Endpoint, Pair
+    from sdi_gate.study.manifest import Pair
 
 REQUIRED_SCORE = 0.9
 # A base that is not there yet is trained on, more gently; one that got stuck begins anew from other
@@ -39,6 +40,8 @@ _MAX_CYCLES = 2
 _MAX_ATTEMPTS = 5
 _SEED_STRIDE = 1000
 _RECIPE_FILE = "recipe.json"
+_GIVEN_UP = "base-given-up.json"
+_MORE_STEPS = "give its recipe more steps"
 
 
 def model_folder(name: str, work: Path) -> Path:
@@ -122,8 +125,9 @@ def build_base(pair: Pair, work: Path, device: torch.device) -> bool:
         UsageError: If its recipe cannot be used, or it does not reach the score.
     """
     folder = model_folder(pair.base.name, work)
-    if _is_there(folder, pair.base):
+    if _is_there(folder, dict(pair.base.recipe)):
         return False
+    _check_not_given_up(folder, pair)
     recipe = read_recipe(dict(pair.base.recipe), pair.base.name)
     if not isinstance(recipe, Train) or recipe.lora_rank:
         msg = f"{pair.base.name}: a base is trained from nothing; got method {recipe.method!r}"
@@ -134,9 +138,8 @@ def build_base(pair: Pair, work: Path, device: torch.device) -> bool:
         if _reaches(scores, recipe):
             _save(model, tokenizer_of(pair.size), folder, dict(pair.base.recipe))
             return True
-    required = _required(recipe)
-    msg = f"{pair.base.name}: a base must score {required} on each axis; got {scores}"
-    raise UsageError(msg, hint="give its recipe more steps")
+    _give_up(folder, pair, scores)
+    raise UsageError(_too_little(pair, recipe, scores), hint=_MORE_STEPS)
 
 
 def _attempt(
@@ -158,7 +161,7 @@ def _attempt(
             seed=recipe.seed + offset + cycle,
         )
         train(model, tokenizer, world, training)
-        found = evaluate_loaded(model, tokenizer, axis_tasks())
+        found = evaluate_loaded(model, tokenizer, axis_tasks(strict=True))
         scores = {axis: score.value for axis, score in found.items()}
         if _reaches(scores, recipe):
             break
@@ -173,13 +176,60 @@ def _reaches(scores: Mapping[str, float], recipe: Train) -> bool:
     return all(score >= _required(recipe) for score in scores.values())
 
 
-def _is_there(folder: Path, model: Endpoint) -> bool:
-    # A folder made by another recipe is not the model that is asked for.
+def check_built(pair: Pair, work: Path) -> None:
+    """Refuse a pair whose models in the folder of the work were made by other recipes.
+
+    Args:
+        pair: The pair.
+        work: Folder of the work.
+
+    Raises:
+        FormatError: If they were, or are not there.
+    """
+    made = ((pair.base.name, pair.base.recipe), (pair.candidate.name, pair.recipe))
+    for name, recipe in made:
+        if not _is_there(model_folder(name, work), dict(recipe)):
+            msg = f"the organism {name} in {str(work)!r} is not there, or made by another recipe"
+            raise FormatError(msg, hint="run sdi-gate study build, with --retry-failed if it is")
+
+
+def _is_there(folder: Path, recipe: dict[str, Any]) -> bool:
+    return bool(_read(folder / _RECIPE_FILE) == _plain(_made_by(recipe)))
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401 - whatever is there
     try:
-        made_by = json.loads((folder / _RECIPE_FILE).read_bytes())
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        return False
-    return bool(made_by == json.loads(json.dumps(_made_by(dict(model.recipe)))))
+        return None
+    return found
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 - as above
+    # As JSON reads it back: tuples are lists.
+    return json.loads(json.dumps(value))
+
+
+def _too_little(pair: Pair, recipe: Train, scores: Mapping[str, float]) -> str:
+    return f"{pair.base.name}: a base must score {_required(recipe)} on each axis; got {scores}"
+
+
+def _give_up(folder: Path, pair: Pair, scores: Mapping[str, float]) -> None:
+    # All its variants would train the same base in vain.
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_made_by(dict(pair.base.recipe)) | {"scores": scores}, sort_keys=True)
+    write_whole(folder.with_name(_GIVEN_UP), f"{text}\n".encode())
+
+
+def _check_not_given_up(folder: Path, pair: Pair) -> None:
+    found = _read(folder.with_name(_GIVEN_UP))
+    if (
+        isinstance(found, dict)
+        and _plain(_made_by(dict(pair.base.recipe))).items() <= found.items()
+    ):
+        recipe = read_recipe(dict(pair.base.recipe), pair.base.name)
+        msg = _too_little(pair, cast("Train", recipe), found["scores"])
+        raise UsageError(msg, hint=_MORE_STEPS)
 
 
 def _made_by(recipe: dict[str, Any]) -> dict[str, Any]:
