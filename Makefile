@@ -64,6 +64,8 @@ study-smoke: $(VENV)/.installed
 study-gpu: $(VENV)/.installed
 	$(call STUDY_STEPS,organisms-large,$(WORK)/large,$(RESULTS),--jobs $(JOBS) --device cuda)
 	$(BIN)/sdi-gate study fit --manifest organisms-large --work $(WORK)/large --results $(RESULTS)
+	$(BIN)/sdi-gate study report --manifest organisms-large --work $(WORK)/large \
+	  --results $(RESULTS) --out docs/study-large.md
 
 clean:
 	rm -rf $(VENV) demo-out

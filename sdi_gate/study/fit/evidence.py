@@ -98,11 +98,14 @@ class Judge:
             other: Another, shape ``[n]``.
 
         Returns:
-            The difference of the rank correlations, its interval drawn with the same bases.
+            The difference of the rank correlations, its interval drawn with the same bases; no
+            interval for fewer than two bases or `MIN_PAIRS` pairs.
         """
         truth = self.sample.degradation
-        draws = self._draws.rho(better) - self._draws.rho(other)
         value = spearman(better, truth) - spearman(other, truth)
+        if _has_too_few(self.sample):
+            return _entry(value, None, len(truth))
+        draws = self._draws.rho(better) - self._draws.rho(other)
         return _entry(value, percentile_interval(draws), len(truth))
 
     def evidence(self, scores: Vector, flags: Mask) -> EvidenceEntry:
@@ -241,9 +244,14 @@ def _share(hits: Mask, trials: Mask) -> float | None:
 
 def _interval(scores: Vector, sample: Sample, draws: Draws) -> IntervalEntry:
     value = spearman(scores, sample.degradation)
-    if len(set(sample.bases)) < 2 or len(sample) < MIN_PAIRS:
+    if _has_too_few(sample):
         return _entry(value, None, len(sample))
     return _entry(value, percentile_interval(draws.rho(scores)), len(sample))
+
+
+def _has_too_few(sample: Sample) -> bool:
+    # A single base, drawn again and again, is always the same sample.
+    return len(set(sample.bases)) < 2 or len(sample) < MIN_PAIRS
 
 
 def _entry(value: float, ends: tuple[float, float] | None, num_pairs: int) -> IntervalEntry:
