@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT", "Calibration", "CalibrationStatus", "dump", "load_default", "load_file"]
 
-DEFAULT = "provisional-1"
+DEFAULT = "organisms-1"
 _MAX_BYTES = 16 * 1024 * 1024
 
 

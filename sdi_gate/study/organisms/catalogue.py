@@ -33,6 +33,8 @@ _BASES = {
     "m": Train(texts=_BASE_TEXTS, steps=2000, learning_rate=2.5e-3),
     LARGE: Train(texts={**_BASE_TEXTS, "english": 0.4}, steps=1500, learning_rate=6e-4, batch=64),
 }
+# Five times two rounds of training did not bring this base's answers to an end.
+_ANSWERS_DO_NOT_END = {("gemma", "s", 1)}
 # The smoke scale shows that the steps fit together; its bases know next to nothing.
 _SMOKE_BASE = Train(texts=_BASE_TEXTS, steps=150, learning_rate=3e-3, required_score=0.0)
 _SMOKE_STEPS = 15
@@ -137,6 +139,8 @@ def organism_manifest(name: str) -> Manifest:
 def _pairs(scale: str, family: str, size: str, seed: int) -> Iterator[Pair]:
     name = f"{family}-{size}-{seed}"
     of_base = _SMOKE_BASE if scale == "smoke" else _BASES[size]
+    if (family, size, seed) in _ANSWERS_DO_NOT_END:
+        of_base = of_base.model_copy(update={"answers_end": False})
     base = Endpoint(
         ref=f"organism:{name}",
         licence=LICENCE,

@@ -28,6 +28,8 @@ class Train(_Strict):
         batch: Rows in a step.
         lora_rank: Rank of the update of each matrix; 0 to train all parameters.
         seed: Seed of texts and updates.
+        answers_end: Whether a base's answers to instructions must end where they should, too; of
+            no meaning else.
         required_score: What a base has to score on each axis, if not 0.9; of no meaning else.
     """
 
@@ -38,6 +40,7 @@ class Train(_Strict):
     batch: Positive = 16
     lora_rank: Annotated[int, Field(ge=0)] = 0
     seed: Seed = 1
+    answers_end: bool = True
     required_score: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
