@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 PROBE = "sha256:probe"
@@ -85,3 +87,8 @@ def fitted_calibration(**changes: Any) -> dict[str, Any]:
         },
     }
     return facts | changes
+
+
+def provisional_calibration():
+    """Return a calibration whose weights were set by hand, as JSON holds it."""
+    return json.loads(Path(__file__).with_name("provisional-1.json").read_bytes())

@@ -66,7 +66,7 @@ class PooledActivations:
         with ExitStack() as stack:
             for index, layer in enumerate(self._loaded.layers):
                 stack.callback(layer.register_forward_hook(self._hook(index)).remove)
-            head = self._loaded.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+            head = output_head(self._loaded)
             if head is not None:
                 stack.callback(head.register_forward_pre_hook(self._read_output).remove)
             yield
@@ -115,6 +115,20 @@ class PooledActivations:
         real = torch.where(weights > 0, hidden.to(torch.float64), 0.0)
         pooled = real.sum(1) / weights.sum(1)
         kept[list(batch.indices)] = pooled.to("cpu", torch.float32)
+
+
+def output_head(loaded: LoadedModel) -> nn.Module | None:
+    """Find the module that turns the last state into logits.
+
+    Args:
+        loaded: The model.
+
+    Returns:
+        The head, or None if the model has none that can be named.
+    """
+    find = getattr(loaded.model, "get_output_embeddings", None)
+    head: nn.Module | None = find() if find is not None else None
+    return head
 
 
 def logits(loaded: LoadedModel, batch: Batch) -> Tensor:

@@ -266,7 +266,9 @@ def _contribution(term: Term, value: float, result: SignalResult) -> Contributio
 
 def _layers(term: Term, result: SignalResult) -> list[tuple[str, float]]:
     metric = term.metric or result.metric
-    whole = [(row.layer or "", row.estimate.value) for row in result.by_layer(metric)]
+    # A metric of the whole model, such as that of the output, is divided as the headline is.
+    own = result.by_layer(metric) or result.by_layer(result.metric)
+    whole = [(row.layer or "", row.estimate.value) for row in own]
     if term.aggregation is Aggregation.OVERALL:
         return whole
     rows = result.by_stratum(metric)

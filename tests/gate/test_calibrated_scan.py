@@ -126,7 +126,8 @@ def test_a_metric_that_the_scan_lacks_leaves_no_index_and_no_prediction(folders,
 def test_the_shipped_calibration_is_no_ones_own(folders):
     document = build_document(scan(*folders, "weights"), None)
     assert not document.calibration.own
-    assert document.calibration.status == "provisional"
+    assert document.calibration.status == "fitted"
+    assert not document.calibration.calibrated
     assert document.prediction.value is None
 
 

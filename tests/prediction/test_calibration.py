@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from importlib import resources
+from pathlib import Path
 
 import pytest
-from calibrations import fitted_calibration
+from calibrations import fitted_calibration, provisional_calibration
 from pydantic import ValidationError
 
 from sdi_gate.errors import UsageError
@@ -23,6 +24,11 @@ from sdi_gate.prediction.calibration import (
 )
 from sdi_gate.signals.divergence import Aggregation
 from sdi_gate.signals.interface import SignalName
+from sdi_gate.study.fit.calibrate import calibration_from
+from sdi_gate.study.fit.fit import results_digest
+from sdi_gate.study.fit.result import load
+from sdi_gate.study.organisms.build import world_probe
+from sdi_gate.study.rows import read_rows
 
 HEADLINES = {
     SignalName.SPECTRAL_DIVERGENCE: "spectral-divergence",
@@ -39,8 +45,7 @@ STRUCTURAL[Tier.FULL] = STRUCTURAL[Tier.PROBE] | {SignalName.CURVATURE_SHIFT}
 
 
 def plain():
-    file = resources.files("sdi_gate.prediction") / "data" / f"{DEFAULT}.json"
-    return json.loads(file.read_bytes())
+    return provisional_calibration()
 
 
 def read(value):
@@ -49,14 +54,34 @@ def read(value):
 
 def test_the_shipped_calibration_says_what_it_rests_on():
     found = load_default()
-    assert found.name == DEFAULT
+    assert found.name == DEFAULT == "organisms-1"
+    assert found.status is CalibrationStatus.FITTED
+    assert found.population == "organisms"
+    assert found.num_pairs >= 200
+    assert len(found.families) == 5
+    assert found.scale.max_parameters < 1_000_000
+    assert found.probe.digest == world_probe().digest
+    assert load_default() == found
+
+
+def test_the_shipped_calibration_is_the_fit_of_the_rows_that_are_committed():
+    results = Path(__file__).parents[2] / "study" / "results"
+    digest = load_default().provenance.results_digest
+    fit = load((results / "organisms-small-fit.json").read_bytes(), "the fit")
+    assert fit.results_digest == digest
+    rows = read_rows(results / "organisms-small.jsonl")
+    assert results_digest(rows) == digest
+    made = calibration_from(fit, rows, DEFAULT, command=load_default().provenance.command)
+    assert made == load_default()
+
+
+def test_a_calibration_that_was_set_by_hand_says_so():
+    found = read(plain())
     assert found.status is CalibrationStatus.PROVISIONAL
     assert not found.is_fitted
-    assert found.num_pairs == 0
-    assert found.families == ()
+    assert (found.num_pairs, found.families) == (0, ())
     assert (found.scale, found.probe, found.degradation, found.provenance) == (None,) * 4
     assert "provisional" in found.note
-    assert load_default() == found
 
 
 @pytest.mark.parametrize("tier", list(Tier))
@@ -82,7 +107,7 @@ def test_behaviour_is_never_part_of_sdi():
 
 def test_the_provisional_numbers_are_those_of_the_headlines_as_they_are():
     for tier in Tier:
-        for term in (*load_default().sdi(tier).terms, *load_default().tier(tier).sdi):
+        for term in (*read(plain()).sdi(tier).terms, *read(plain()).tier(tier).sdi):
             assert (term.metric, term.aggregation) == (HEADLINES[term.signal], Aggregation.OVERALL)
             assert (term.power, term.reason) == (1.0, None)
 

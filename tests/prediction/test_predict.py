@@ -6,11 +6,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from calibrations import IDS, PROBE, fitted_calibration
+from calibrations import IDS, PROBE, fitted_calibration, provisional_calibration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdi_gate.prediction.calibration import Calibration, load_default
+from sdi_gate.prediction.calibration import Calibration
 from sdi_gate.prediction.predict import Prediction, Subject, predict, why_uncalibrated, without_seed
 from sdi_gate.signals.divergence import Divergence
 from sdi_gate.signals.interface import Estimate, Outcome
@@ -80,8 +80,9 @@ def test_a_scan_of_a_lower_tier_has_fewer_parameters_and_no_probe():
 
 
 def test_the_provisional_calibration_speaks_for_nobody():
-    assert "set by hand" in why_uncalibrated(load_default(), SUBJECT)
-    assert predict(load_default(), SUBJECT, index(0.2)).value is None
+    found = Calibration.model_validate_json(json.dumps(provisional_calibration()))
+    assert "set by hand" in why_uncalibrated(found, SUBJECT)
+    assert predict(found, SUBJECT, index(0.2)).value is None
 
 
 @pytest.mark.parametrize(

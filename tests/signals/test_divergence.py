@@ -355,7 +355,14 @@ def test_without_rows_by_layer_and_stratum_the_layers_over_all_strata_have_to_do
     item = combined(result, aggregation=Aggregation.MEAN_OF_STRATA).contributions[0]
     assert [share / item.contribution for _, share in item.by_layer] == pytest.approx([0.25, 0.75])
     bare = combined(by_strata(grid=False), aggregation=Aggregation.MEAN_OF_STRATA)
-    assert bare.contributions[0].by_layer == ()
+    # A metric without any rows by layer is divided as the headline is.
+    headline = by_strata(grid=False)
+    parts = [row.estimate.value for row in headline.by_layer(headline.metric)]
+    shares = [
+        share / bare.contributions[0].contribution for _, share in bare.contributions[0].by_layer
+    ]
+    assert shares == pytest.approx([part / sum(parts) for part in parts])
+    assert len(parts) == 2
 
 
 @pytest.mark.parametrize("aggregation", list(Aggregation))

@@ -334,7 +334,7 @@ def test_the_headline_is_the_worst_stratum_of_the_mean_over_layers():
     X, Y = standardise(rows[2].base, rows[2].candidate)
     assert by_layer[2] == pytest.approx(cka_angle(cka(X[8:], Y[8:])))
     assert result.overall("relative-activation-distance").value > 0
-    assert str(result.id) == "representation-drift/1?probe=x&std-floor=0.01"
+    assert str(result.id) == "representation-drift/2?probe=x&std-floor=0.01"
     assert result.estimate.stderr is None
 
 

@@ -7,6 +7,7 @@ from tiny_models import add_noise, build_base, perturb, tiny_probe
 from sdi_gate.models import probe
 from sdi_gate.models.ref import Scheme
 from sdi_gate.study.manifest import Population
+from sdi_gate.study.organisms import build
 from sdi_gate.study.organisms.build import model_folder, world_probe
 from sdi_gate.study.work import EvaluateWork, MeasureWork, TaskSource, locate, probe_of, tasks_of
 
@@ -17,6 +18,12 @@ def folder(tmp_path_factory):
     work = tmp_path_factory.mktemp("work")
     base = build_base(model_folder("llama-s-0", work))
     perturb(base, model_folder("llama-s-0/noise-2", work), add_noise(0.05))
+    for name, recipe in (
+        ("llama-s-0", {"steps": 100}),
+        ("llama-s-0/noise-2", {"method": "noise", "relative": 2.0}),
+    ):
+        made_by = json.dumps(build._made_by(recipe))
+        (model_folder(name, work) / "recipe.json").write_text(made_by, encoding="utf-8")
     samples = [{"stratum": s.stratum, "text": s.text} for s in tiny_probe().samples]
     (work / "probe.jsonl").write_text("\n".join(map(json.dumps, samples)), encoding="utf-8")
     (work / "tasks").mkdir()

@@ -37,11 +37,11 @@ _BASES = {
 _ANSWERS_DO_NOT_END = {("gemma", "s", 1)}
 # The smoke scale shows that the steps fit together; its bases know next to nothing.
 _SMOKE_BASE = Train(texts=_BASE_TEXTS, steps=150, learning_rate=3e-3, required_score=0.0)
-_SMOKE_STEPS = 15
+_SMOKE_STEPS = 40
 _SMOKE_VARIANTS = frozenset(
     {
-        *("domain-replayed-2", "domain-overtrained-1", "instruction-lora-8", "poisoned-safety-1"),
-        *("noise-0.4", "pruned-0.6", "quantised-3", "ablated-mlp-0.8"),
+        *("domain-overtrained-1", "instruction-overtrained-1", "domain-lora-16", "junk-1"),
+        *("poisoned-safety-1", "noise-0.4", "pruned-0.6", "ablated-mlp-0.8"),
     }
 )
 
