@@ -11,9 +11,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 JOBS ?= 2
-# Where models and files of work lie: some 1 GB, never committed.
+# Where models, files of work and what comes of them lie: some 1 GB, never committed. Another machine
+# has other last digits, so that its rows do not mix with the committed ones: to replace those, give
+# RESULTS=study/results CALIBRATION=sdi_gate/prediction/data/organisms-1.json DOCUMENT=docs/study.md.
 WORK ?= study-work
-RESULTS ?= study/results
+RESULTS ?= $(WORK)/results
+CALIBRATION ?= $(WORK)/organisms-1.json
+DOCUMENT ?= $(WORK)/study.md
 
 .PHONY: demo test check clean study study-first study-smoke study-gpu
 
@@ -48,8 +52,9 @@ endef
 study: $(VENV)/.installed
 	$(call STUDY_STEPS,organisms-small,$(WORK)/small,$(RESULTS),--jobs $(JOBS))
 	$(BIN)/sdi-gate study fit --manifest organisms-small --work $(WORK)/small --results $(RESULTS) \
-	  --calibration sdi_gate/prediction/data/organisms-1.json
-	$(BIN)/sdi-gate study report --manifest organisms-small --work $(WORK)/small --results $(RESULTS)
+	  --calibration $(CALIBRATION)
+	$(BIN)/sdi-gate study report --manifest organisms-small --work $(WORK)/small \
+	  --results $(RESULTS) --out $(DOCUMENT)
 
 study-first: $(VENV)/.installed
 	$(call STUDY_STEPS,organisms-small,$(WORK)/small,$(WORK)/first,--jobs $(JOBS) --only '*-s-0/*')
@@ -65,7 +70,7 @@ study-gpu: $(VENV)/.installed
 	$(call STUDY_STEPS,organisms-large,$(WORK)/large,$(RESULTS),--jobs $(JOBS) --device cuda)
 	$(BIN)/sdi-gate study fit --manifest organisms-large --work $(WORK)/large --results $(RESULTS)
 	$(BIN)/sdi-gate study report --manifest organisms-large --work $(WORK)/large \
-	  --results $(RESULTS) --out docs/study-large.md
+	  --results $(RESULTS) --out $(WORK)/study-large.md
 
 clean:
 	rm -rf $(VENV) demo-out
