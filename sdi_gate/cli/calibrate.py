@@ -33,11 +33,19 @@ def calibrate(results: Path, out: Path, name: str) -> None:
     from sdi_gate.study.fit.fit import fit_study  # noqa: PLC0415
     from sdi_gate.study.rows import read_rows  # noqa: PLC0415
 
+    _keep_apart(results, out)
     rows = read_rows(results)
     fit = fit_study(rows)
     calibration = calibration_from(fit, rows, name)
     write_file(out, dump(calibration))
     put(_told(fit) + printable(f"\nCalibration: {out}\nUse it: --calibration {out}\n"))
+
+
+def _keep_apart(results: Path, out: Path) -> None:
+    tables = [results, *results.glob("*.jsonl")] if results.is_dir() else [results]
+    if out.resolve() in {table.resolve() for table in tables}:
+        msg = f"--out {str(out)!r} is the table of results itself"
+        raise UsageError(msg, hint="give the calibration a file of its own")
 
 
 def require_scipy() -> None:

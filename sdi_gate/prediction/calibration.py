@@ -59,7 +59,7 @@ class Calibration(Strict):
 
     schema_: Literal[2] = Field(alias="schema")
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.\-]*$", max_length=60)]
-    version: Annotated[int, Field(ge=1)]
+    version: Annotated[int, Field(ge=1, le=10**9)]
     status: Annotated[CalibrationStatus, Field(strict=False)]
     note: str
     families: tuple[str, ...]

@@ -74,6 +74,9 @@ def why_uncalibrated(calibration: Calibration, subject: Subject) -> str | None:
     if not _is_within(subject.num_parameters, calibration.scale):
         scale = _range(calibration.scale, calibration.population)
         return f"calibrated on {scale}; this model has {_size(subject.num_parameters)}"
+    if calibration.population == "organisms" and subject.probe is None:
+        # Any small model of a family could be meant: the probe set is what tells organisms.
+        return "tier weights reads no text, so that nothing tells these models from others"
     return _other_measurement(calibration, subject)
 
 

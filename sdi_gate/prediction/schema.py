@@ -13,7 +13,7 @@ from sdi_gate.signals.interface import SignalName  # noqa: TC001 - pydantic read
 
 FORMULA_VERSION: Literal[2] = 2
 Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
 Rho = Annotated[float, Field(ge=-1, le=1)]
 
 
@@ -37,8 +37,8 @@ class TermEntry(Strict):
     metric: Annotated[str, Field(min_length=1)]
     aggregation: Annotated[Aggregation, Field(strict=False)]
     weight: Share
-    scale: Annotated[float, Field(gt=0)]
-    power: Annotated[float, Field(gt=0)]
+    scale: Annotated[float, Field(ge=1e-60, le=1e60)]
+    power: Annotated[float, Field(gt=0, le=100)]
     reason: Annotated[str | None, Field(description="why the weight is 0")] = None
 
     def to_term(self) -> Term:
@@ -91,10 +91,10 @@ class PredictionEntry(Strict):
 
     level: Annotated[Share, Field(description="the coverage aimed at")]
     knots: Annotated[tuple[KnotEntry, ...], Field(min_length=1)]
-    offset: Annotated[float, Field(ge=0)]
-    slope: Annotated[float, Field(ge=0)]
+    offset: Annotated[float, Field(ge=0, le=1e6)]
+    slope: Annotated[float, Field(ge=0, le=1e6)]
     coverage: Annotated[RateEntry, Field(description="reached on groups left out")]
-    mean_width: Annotated[float, Field(ge=0)]
+    mean_width: Annotated[float, Field(ge=0, le=1e6)]
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
@@ -159,6 +159,13 @@ class ScaleEntry(Strict):
 
     min_parameters: Count
     max_parameters: Count
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if not self.min_parameters <= self.max_parameters:
+            msg = f"min_parameters {self.min_parameters} is above max_parameters"
+            raise ValueError(msg)
+        return self
 
 
 class ProbeEntry(Strict):

@@ -76,6 +76,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     try:
         for name, content in contents.items():
             path = folder / name
+            check_replaceable(path)
             staged[path] = _stage(path, content)
         for path, temporary in staged.items():
             temporary.replace(path)
@@ -85,6 +86,20 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     finally:
         for temporary in staged.values():
             _remove(temporary)
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to put a file in the place of a folder, a device, a pipe or a link to one.
+
+    Args:
+        path: Where a file is to be written.
+
+    Raises:
+        PublishError: If something else than a regular file is there.
+    """
+    if path.exists() and not path.is_file():
+        msg = f"cannot write {str(path)!r}: what is there is no regular file"
+        raise PublishError(msg, hint="give the path of a file")
 
 
 def _stage(path: Path, content: bytes) -> Path:

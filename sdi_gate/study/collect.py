@@ -48,8 +48,17 @@ def collect(
     Raises:
         UsageError: If the payload of a unit does not belong into a row.
     """  # noqa: DOC502 - raised by the making
-    rows = (_row(manifest, entry, store) for entry in planned)
+    rows = (_sound_row(manifest, entry, store) for entry in planned)
     return tuple(row for row in rows if row is not None)
+
+
+def _sound_row(manifest: Manifest, entry: PlannedPair, store: UnitStore) -> Row | None:
+    try:
+        return _row(manifest, entry, store)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
+        where = str(store.path(entry.measure))
+        msg = f"the units of {entry.pair.pair!r} make no row: {type(exc).__name__}: {exc}"
+        raise UsageError(msg, hint=f"remove {where!r} and those of its models") from exc
 
 
 def _row(manifest: Manifest, entry: PlannedPair, store: UnitStore) -> Row | None:

@@ -11,16 +11,20 @@ from sdi_gate.errors import UsageError
 from sdi_gate.study.manifest import Recipe, Strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Error = Annotated[float, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0)]
+# Far beyond any measurement, and far from where sums of squares overflow.
+Number = Annotated[float, Field(ge=-1e60, le=1e60)]
+Error = Annotated[float, Field(ge=0, le=1e60)]
+ShareError = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+Count = Annotated[int, Field(ge=1, le=10**15)]
 
 
 class Feature(Strict):
     """One metric of one signal."""
 
-    overall: float | None = Field(description="Over the whole model; null where there is none.")
+    overall: Number | None = Field(description="Over the whole model; null where there is none.")
     stderr: Error | None = Field(description="Standard error of overall; null if deterministic.")
-    strata: dict[str, float] = Field(
+    strata: dict[str, Number] = Field(
         default_factory=dict, description="By stratum of the probe; empty if it needs no probe."
     )
 
@@ -29,10 +33,10 @@ class Benchmark(Strict):
     """One axis of capability, measured on both models; higher is better."""
 
     base: Share = Field(description="Score of the base.")
-    base_stderr: Error = Field(description="Its standard error.")
+    base_stderr: ShareError = Field(description="Its standard error.")
     candidate: Share = Field(description="Score of the candidate.")
-    candidate_stderr: Error = Field(description="Its standard error.")
-    n: Annotated[int, Field(ge=1)] = Field(description="Items of the test.")
+    candidate_stderr: ShareError = Field(description="Its standard error.")
+    n: Count = Field(description="Items of the test.")
 
 
 class Cost(Strict):
@@ -64,7 +68,7 @@ class Row(Strict):
     size: str = Field(description="Size class.")
     seed: int | None = Field(description="Seed of the base; null for public models.")
     base: str = Field(description="Name of the base.")
-    num_parameters: Annotated[int, Field(ge=1)] | None = Field(
+    num_parameters: Count | None = Field(
         description="Parameters of the base; null if it never was read."
     )
     kind: Literal["domain", "instruction", "degraded"] = Field(description="What it was meant for.")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdi_gate.errors import PublishError, UsageError
+from sdi_gate.report.files import check_replaceable
 from sdi_gate.study.keys import row_key
 from sdi_gate.study.row import Benchmark, Cost, Feature, Row, dump_row, parse_row
 
@@ -195,7 +196,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
     Raises:
         OSError: If it cannot be written; a former content is as it was.
+        PublishError: If something else than a regular file is there.
     """  # noqa: DOC502 - raised by the system
+    check_replaceable(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
     temporary = Path(name)
     try:

@@ -47,6 +47,9 @@ class Unit:
     task: object = None
 
 
+_REMOVE = "remove the file: its work is then done again"
+
+
 class Done(Strict):
     """What became of a unit, as its file has it."""
 
@@ -112,12 +115,16 @@ class UnitStore:
         """
         path = self.path(unit)
         try:
-            return Done.model_validate_json(path.read_bytes())
+            done = Done.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as exc:
             msg = f"cannot read the unit {str(path)!r}: {str(exc).splitlines()[0]}"
-            raise UsageError(msg, hint="remove the file: its work is then done again") from exc
+            raise UsageError(msg, hint=_REMOVE) from exc
+        if (done.step, done.name, done.key) != (unit.step, unit.name, unit.key):
+            msg = f"the unit {str(path)!r} is of {done.step} {done.name!r}, not of {unit.step}"
+            raise UsageError(f"{msg} {unit.name!r}", hint=_REMOVE)
+        return done
 
     def write(self, unit: Unit, done: Done) -> None:
         """Write what became of a unit.

@@ -1,6 +1,7 @@
 """Calibrating by one's own history, from the command line to a scan that uses it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -87,3 +88,33 @@ def test_calibrating_loads_no_machine_learning_library(table, tmp_path):
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_calibration_never_takes_the_place_of_its_own_rows(table, tmp_path, run_here):
+    own = tmp_path / "rows.jsonl"
+    own.write_bytes(table.read_bytes())
+    for results, out in ((own, own), (tmp_path, own), (own, tmp_path / "." / "rows.jsonl")):
+        ended = run_here("calibrate", results, "--out", out, "--name", "own-1")
+        assert ended.code is ExitCode.USAGE
+        assert "is the table of results itself" in ended.err
+    assert own.read_bytes() == table.read_bytes()
+
+
+def test_a_calibration_never_takes_the_place_of_a_pipe(table, tmp_path, run_here):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ended = run_here("calibrate", table, "--out", pipe, "--name", "own-1")
+    assert ended.code is ExitCode.NOT_PUBLISHED
+    assert "what is there is no regular file" in ended.err
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("value", [1e200, -1e200])
+def test_numbers_beyond_any_measurement_are_refused(table, tmp_path, run_here, value):
+    lines = [json.loads(line) for line in table.read_text("utf-8").splitlines()]
+    next(iter(lines[0]["features"].values()))["overall"] = value
+    own = tmp_path / "rows.jsonl"
+    own.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    ended = run_here("calibrate", own, "--out", tmp_path / "o.json", "--name", "own-1")
+    assert ended.code is ExitCode.USAGE
+    assert "not a row of a study" in ended.err

@@ -9,6 +9,7 @@ import pytest
 from calibrations import IDS, PROBE, fitted_calibration, provisional_calibration
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from sdi_gate.prediction.calibration import Calibration
 from sdi_gate.prediction.predict import Prediction, Subject, predict, why_uncalibrated, without_seed
@@ -74,7 +75,7 @@ def test_a_seed_draws_and_does_not_define():
 
 def test_a_scan_of_a_lower_tier_has_fewer_parameters_and_no_probe():
     more = "weight-geometry/2?depth-weights=uniform&probe=abc"
-    found = calibration(signal_ids=[more, IDS[1]])
+    found = calibration(signal_ids=[more, IDS[1]], population="public")
     lower = replace(SUBJECT, tier="weights", probe=None, signal_ids=(IDS[0],))
     assert why_uncalibrated(found, lower) is None
 
@@ -112,3 +113,31 @@ def test_without_an_index_or_a_line_nothing_is_predicted():
     assert (
         predict(bare, SUBJECT, index(0.2)).reason == "the calibration predicts nothing at tier full"
     )
+
+
+def test_a_calibration_of_organisms_is_silent_where_no_text_was_read():
+    found = calibration(population="organisms")
+    lower = replace(SUBJECT, tier="weights", probe=None)
+    assert "tier weights reads no text" in why_uncalibrated(found, lower)
+    assert predict(found, lower, index(0.2)).value is None
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("version",), 10**400),
+        (("scale", "max_parameters"), 10**400),
+        (("scale", "min_parameters"), 10**12),
+        (("tiers", "full", "sdi", 0, "scale"), 1e300),
+        (("tiers", "full", "sdi", 0, "scale"), 5e-324),
+        (("tiers", "full", "sdi", 0, "power"), 1e300),
+    ],
+)
+def test_numbers_that_no_fit_gives_are_refused(path, value):
+    plain = json.loads(json.dumps(fitted_calibration()))
+    place = plain
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(ValidationError):
+        Calibration.model_validate_json(json.dumps(plain))

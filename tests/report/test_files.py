@@ -102,7 +102,7 @@ def test_a_disk_that_fills_up_with_the_second_file_leaves_the_first_as_it_was(
 
 def test_a_place_that_cannot_be_taken_leaves_no_temporary(tmp_path):
     (tmp_path / RESULT).mkdir()
-    with pytest.raises(PublishError, match=r"result\.json': Is a directory"):
+    with pytest.raises(PublishError, match=r"result\.json': what is there is no regular file"):
         write_files(tmp_path, CONTENTS)
     assert [path.name for path in tmp_path.iterdir()] == [RESULT]
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,6 +161,28 @@ def test_a_row_is_there_when_its_last_unit_has_ended_and_not_before(store):
     assert (row.pair, row.base, row.num_parameters) == ("llama-s-0/noise-2", "llama-s-0", 1000)
     assert row.benchmarks["truth"].base == row.benchmarks["truth"].candidate == 0.9
     assert row.cost.model_dump() == {"build_s": 1.5, "measure_s": 1.5, "evaluate_s": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("which", "payload"),
+    [
+        ("measure", {}),
+        ("measure", {"features": {}, "signal_ids": 5}),
+        ("measure", {"features": {}, "commits": 3}),
+        ("base", {}),
+        ("base", {"scores": [1]}),
+    ],
+)
+def test_a_unit_that_makes_no_row_is_named(store, which, payload):
+    manifest = manifest_of()
+    entries = planned(manifest)
+    for unit in entries[0].units:
+        end(store, unit)
+    unit = getattr(entries[0], which)
+    plain = json.loads(store.path(unit).read_bytes())
+    store.path(unit).write_text(json.dumps(plain | {"payload": payload}), encoding="utf-8")
+    with pytest.raises(UsageError, match="the units of 'llama-s-0/noise-2' make no row"):
+        collect(manifest, entries, store)
 
 
 def test_a_pair_that_was_not_built_has_a_row_at_once(store):

@@ -134,3 +134,11 @@ def test_a_payload_comes_back_as_it_was(tmp_path_factory, payload):
     store = UnitStore(folder=tmp_path_factory.mktemp("units"))
     run_units([unit("a")], lambda _unit: payload, store, QUIET)
     assert store.read(unit("a")).payload == payload
+
+
+def test_a_file_of_another_unit_is_not_taken_for_ones_own(tmp_path):
+    store = UnitStore(folder=tmp_path)
+    run_units([unit("a")], lambda _unit: {}, store, QUIET)
+    store.path(unit("b")).write_bytes(store.path(unit("a")).read_bytes())
+    with pytest.raises(UsageError, match="is of measure 'a', not of measure 'b'"):
+        store.read(unit("b"))
