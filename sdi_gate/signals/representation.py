@@ -117,17 +117,11 @@ def representation_drift(
     if problem:
         return inconclusive(signal_id, METRIC, problem)
     similarities, distances = _grids(pairs, strata)
-    angles = {key: cka_angle(value) for key, value in similarities.items()}
-    read = [output] if output is not None else []
-    of_output, output_distances = _grids(read, strata)
-    output_angles = {key: cka_angle(value) for key, value in of_output.items()}
-    numbers = {key: (value, distances[key]) for key, value in angles.items()}
-    numbers |= {key: (value, output_distances[key]) for key, value in output_angles.items()}
-    undefined = [key for key, values in numbers.items() if not all(map(math.isfinite, values))]
-    if undefined:
-        layer, stratum = undefined[0]
-        reason = f"activations after {layer} are constant over the samples of stratum {stratum}"
-        return inconclusive(signal_id, METRIC, reason)
+    of_output, output_distances = _grids([output] if output is not None else [], strata)
+    angles, output_angles = _angles(similarities), _angles(of_output)
+    problem = _undefined(angles | output_angles, distances | output_distances)
+    if problem:
+        return inconclusive(signal_id, METRIC, problem)
     headline = mean_of_layers(angles)
     return SignalResult(
         id=signal_id,
@@ -143,6 +137,17 @@ def representation_drift(
             *grid_rows("cka-similarity", similarities),
         ),
     )
+
+
+def _angles(similarities: Grid) -> Grid:
+    return {key: cka_angle(value) for key, value in similarities.items()}
+
+
+def _undefined(angles: Grid, distances: Grid) -> str | None:
+    for (layer, stratum), angle in angles.items():
+        if not (math.isfinite(angle) and math.isfinite(distances[layer, stratum])):
+            return f"activations after {layer} are constant over the samples of stratum {stratum}"
+    return None
 
 
 def _problem(pairs: Sequence[ActivationPair], strata: Sequence[str]) -> str | None:
