@@ -77,7 +77,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
         for name, content in contents.items():
             path = folder / name
             check_replaceable(path)
-            staged[path] = _stage(path, content)
+            staged[path] = stage(path, content)
         for path, temporary in staged.items():
             temporary.replace(path)
     except OSError as exc:
@@ -85,7 +85,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
         raise PublishError(msg, hint="free some room, and run again") from exc
     finally:
         for temporary in staged.values():
-            _remove(temporary)
+            remove(temporary)
 
 
 def check_replaceable(path: Path) -> None:
@@ -102,8 +102,20 @@ def check_replaceable(path: Path) -> None:
         raise PublishError(msg, hint="give the path of a file")
 
 
-def _stage(path: Path, content: bytes) -> Path:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def stage(path: Path, content: bytes) -> Path:
+    """Write a file under another name beside the one that it is to have.
+
+    Args:
+        path: The name that it is to have, in an existing folder.
+        content: All of it.
+
+    Returns:
+        Where it is; to be renamed or removed.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left then.
+    """  # noqa: DOC502 - raised by the system
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -113,12 +125,17 @@ def _stage(path: Path, content: bytes) -> Path:
         # mkstemp makes files for their owner alone; a report is for whoever may read the folder.
         temporary.chmod(0o644)
     except BaseException:
-        _remove(temporary)
+        remove(temporary)
         raise
     return temporary
 
 
-def _remove(temporary: Path) -> None:
+def remove(temporary: Path) -> None:
+    """Remove a staged file, if it is still there.
+
+    Args:
+        temporary: What `stage` returned.
+    """
     # On a disk that takes no changes any more, what went wrong first is what counts.
     with suppress(OSError):
         temporary.unlink(missing_ok=True)

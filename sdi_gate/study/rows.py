@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sdi_gate.errors import PublishError, UsageError
-from sdi_gate.report.files import check_replaceable
+from sdi_gate.report.files import check_replaceable, remove, stage
 from sdi_gate.study.keys import row_key
 from sdi_gate.study.row import Benchmark, Cost, Feature, Row, dump_row, parse_row
 
@@ -21,6 +19,7 @@ except ImportError:  # pragma: no cover - Windows, where two writers have to tak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from sdi_gate.study.manifest import Manifest
 
@@ -199,19 +198,11 @@ def write_whole(path: Path, content: bytes) -> None:
         PublishError: If something else than a regular file is there.
     """  # noqa: DOC502 - raised by the system
     check_replaceable(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
-    temporary = Path(name)
+    temporary = stage(path, content)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    finally:
+        remove(temporary)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ MAX_BYTES = 150_000
 @pytest.fixture(scope="module")
 def rows():
     made = study_fits.varied(study_fits.rows())
-    reason = "measure: SourceError: cannot read '/root/secret/place/x.safetensors'"
+    reason = "measure: SourceError: cannot read '/srv/secret/place/x.safetensors'"
     cost = Cost(build_s=1.0, measure_s=2.0, evaluate_s=None)
     made = [row.model_copy(update={"cost": cost}) for row in made]
     return [study_fits.failed(made[0], reason), *made[1:]]

@@ -74,7 +74,7 @@ def test_counts_have_a_plural():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("measure: no room in '/root/work/x/model.bin'", "measure: no room in '…/model.bin'"),
+        ("measure: no room in '/srv/work/x/model.bin'", "measure: no room in '…/model.bin'"),
         ("build: llama-s-0/noise-2 is odd", "build: llama-s-0/noise-2 is odd"),
         ("see https://huggingface.co/a/b", "see https://huggingface.co/a/b"),
         ("two\nlines", "two lines"),

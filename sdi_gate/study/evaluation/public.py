@@ -150,6 +150,7 @@ def _translated(axis: str, folder: Path | None) -> Iterator[None]:
     except ModuleNotFoundError as exc:
         raise UsageError(f"the benchmark {axis} needs a package: {exc}", hint=INSTALL) from exc
     except Exception as exc:
+        # Dataset builders, network clients and task files each fail in a way of their own.
         msg = f"cannot load the benchmark {axis}: {type(exc).__name__}: {exc}"[:600]
         if folder is not None:
             raise UsageError(msg, hint=f"look at its files in {folder}") from exc
