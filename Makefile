@@ -1,6 +1,7 @@
 # make demo   train a small base, fine-tune it twice, judge both: one passes, one is blocked
 # make test   run the tests
 # make check  lint, types, import floors
+# make fuzz         mutated files against the readers, EXAMPLES of them; what it finds is kept
 # make study        the whole study on the small organisms, from nothing; goes on where it stopped
 # make study-first  the same on one size and one seed: a first answer
 # make study-smoke  the same machinery on bases that know next to nothing: minutes
@@ -19,7 +20,10 @@ RESULTS ?= $(WORK)/results
 CALIBRATION ?= $(WORK)/organisms-1.json
 DOCUMENT ?= $(WORK)/study.md
 
-.PHONY: demo test check clean study study-first study-smoke study-gpu
+# How many mutated files `make fuzz` tries.
+EXAMPLES ?= 100000
+
+.PHONY: demo test check clean fuzz study study-first study-smoke study-gpu
 
 # torch first and alone: its own index decides whether this is the CPU or the CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -27,7 +31,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "Python 3.11 or newer is needed; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,study]'
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,study,quantised]'
 	touch $@
 
 demo: $(VENV)/.installed
@@ -41,6 +45,9 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: $(VENV)/.installed
+	$(BIN)/python tests/fuzz/run.py --examples $(EXAMPLES) --seed 0
 
 # $(1) manifest, $(2) work, $(3) results, $(4) more options
 define STUDY_STEPS

@@ -22,6 +22,8 @@ from sdi_gate.report.document import (
     PredictionEntry,
     ProbeEntry,
     ResultDocument,
+    RoleEntry,
+    RoundingEntry,
     SignalEntry,
     StageEntry,
     StratumEntry,
@@ -29,6 +31,7 @@ from sdi_gate.report.document import (
     TierEntry,
     TokenizerEntry,
     VerdictEntry,
+    VocabularyEntry,
 )
 from sdi_gate.report.indices import ThresholdEntry
 
@@ -511,6 +514,84 @@ def out_of_scope():
     )
 
 
+def adapter():
+    """An adapter, measured on the base that it was put on."""
+    plain = passing()
+    file = FileEntry(name="adapter_model.safetensors", size_bytes=6_824_216, sha256="ab" * 32)
+    settings = FileEntry(name="adapter_config.json", size_bytes=812, sha256="cd" * 32)
+    candidate = model(
+        "file:runs/7/adapter",
+        commit=None,
+        files=(settings, file),
+        kind="adapter",
+        adapter="LoRA and full weights on 33 tensors; rank 8, 16; 1,703,936 parameters",
+    )
+    return plain.model_copy(update={"candidate": candidate, "alignment": by_role()})
+
+
+def by_role():
+    roles = (("embedding", 1, 262_668_288), ("q", 16, 67_108_864), ("norm", 33, 67_584))
+    return alignment(
+        roles=tuple(RoleEntry(label=a, num_tensors=n, num_parameters=p) for a, n, p in roles)
+    )
+
+
+QUANTISED = (
+    "112 tensors are stored as bitsandbytes-nf4 and were dequantised by bitsandbytes 0.50.2, so "
+    "quantisation is part of what was measured; activations are measured unquantised."
+)
+
+
+def quantised():
+    """A candidate in four bits, whose files hold buffers and a copy of the embedding too."""
+    buffers = tuple(f"model.layers.{i}.self_attn.rotary_emb.inv_freq" for i in range(16))
+    candidate = model(
+        "hf:org/tune-nf4",
+        dtypes=("BF16", "F32", "U8"),
+        quantisation=QUANTISED,
+        ignored=buffers,
+        tied_copies=("lm_head.weight",),
+    )
+    return failing().model_copy(update={"candidate": candidate})
+
+
+def vocabulary(name, **overrides):
+    facts = {
+        "name": name,
+        "compared_rows": 128_000,
+        "base_only_rows": 0,
+        "candidate_only_rows": 2,
+        "base_padding_rows": 256,
+        "candidate_padding_rows": 0,
+        "added_norm_ratio": 1.0832,
+    }
+    return VocabularyEntry(**{**facts, **overrides})
+
+
+def resized():
+    """A candidate in another type, with two more tokens and one layer less."""
+    lost = tuple(
+        TensorEntry(name=f"model.layers.15.mlp.{name}.weight", shape=(8192, 2048))
+        for name in ("gate_proj", "up_proj")
+    )
+    head = vocabulary(
+        "lm_head.weight", candidate_only_rows=0, base_only_rows=3, added_norm_ratio=None
+    )
+    return document(
+        ran="weights",
+        base=model("hf:org/base", dtypes=("F32",)),
+        alignment=alignment(
+            coverage=0.9527,
+            num_paired=36,
+            base_only=lost,
+            vocabulary=(vocabulary("model.embed_tokens.weight"), head),
+            missing_layers=("layers.15",),
+            rounding=RoundingEntry(floor=0.0016612, num_tensors=36),
+        ),
+        verdict=verdict(tier_finding("pass", "weights", "weights")),
+    )
+
+
 HOSTILE_NAMES = (
     "<script>alert(1)</script>",
     "a|b|c",
@@ -537,10 +618,18 @@ def hostile():
     return document(
         layers=names,
         strata=names,
-        base=model(names[5], architecture=names[0]),
-        candidate=model(names[0], commit=None),
+        base=model(
+            names[5], architecture=names[0], quantisation=names[2], ignored=names, tied_copies=names
+        ),
+        candidate=model(
+            names[0], commit=None, kind="adapter", adapter=names[3], quantisation=names[4]
+        ),
         alignment=alignment(
-            coverage=0.99996, base_only=tensors, candidate_only=tensors, mismatched=mismatched
+            coverage=0.99996,
+            base_only=tensors,
+            candidate_only=tensors,
+            mismatched=mismatched,
+            **facts_of(names),
         ),
         tokenizer=TokenizerEntry(same=False, detail=names[2]),
         tier=TierEntry(requested="full", ran="full", reason=names[6]),
@@ -548,6 +637,17 @@ def hostile():
         notices=names,
         verdict=verdict(found, defect),
     )
+
+
+def facts_of(names):
+    """What an alignment can say beside its lists of tensors, all of it under these names."""
+    return {
+        "vocabulary": tuple(vocabulary(name) for name in names),
+        "missing_layers": names,
+        "extra_layers": names,
+        "rounding": RoundingEntry(floor=1.7e308, num_tensors=2**63 - 1),
+        "roles": tuple(RoleEntry(label=name, num_tensors=1, num_parameters=1) for name in names),
+    }
 
 
 def large(name="model.language_model.layers"):
@@ -578,6 +678,12 @@ def largest(char):
         for _ in range(60)
     )
     whole = large(worst)
+    facts = {
+        **dict.fromkeys(("architecture", "digest", "commit"), worst),
+        **dict.fromkeys(("adapter", "quantisation"), worst),
+        **dict.fromkeys(("ignored", "tied_copies"), names),
+        "dtypes": (worst,),
+    }
     signals = [unmeasured(name, worst, "inconclusive") for name in TIERS["full"]]
     index_ = document(layers=names).sdi
     parts = tuple(
@@ -586,9 +692,9 @@ def largest(char):
     return document(
         layers=names,
         strata=names,
-        base=model(worst, architecture=worst, digest=worst, commit=worst, dtypes=(worst,)),
-        candidate=model(worst, architecture=worst, digest=worst, commit=worst, dtypes=(worst,)),
-        alignment=whole.alignment,
+        base=model(worst, **facts),
+        candidate=model(worst, **{**facts, "quantisation": 2 * worst, "kind": "gguf"}),
+        alignment=whole.alignment.model_copy(update=facts_of(names)),
         tokenizer=TokenizerEntry(same=None, detail=worst),
         tier=TierEntry(requested="full", ran="full", reason=worst),
         calibration=CalibrationEntry(name=worst, version=1, calibrated=False, note=worst),
@@ -611,6 +717,9 @@ CASES = {
     "notice": noticed,
     "calibrated": calibrated,
     "out-of-scope": out_of_scope,
+    "adapter": adapter,
+    "quantised": quantised,
+    "resized": resized,
     "hostile": hostile,
     "large": large,
 }

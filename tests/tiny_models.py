@@ -16,6 +16,7 @@ from sdi_gate.gate.procedure import Effects, run_scan
 from sdi_gate.gate.request import ScanRequest, Settings, TierChoice
 from sdi_gate.models.causal_lm import LoadedModel, decoder_layers, load_model
 from sdi_gate.models.folder import FolderSource
+from sdi_gate.models.opening import open_model
 from sdi_gate.models.probe import ProbeSample, ProbeSet
 from sdi_gate.models.ref import ModelRef, Scheme
 from sdi_gate.models.tokens import Batch, TokenSample, pad
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 CPU = torch.device("cpu")
 FAMILIES = ("llama", "mistral", "phi", "phi3", "gemma", "gemma2", "qwen2", "qwen3", "gpt2")
+MORE_FAMILIES = ("gemma3_text", "mixtral", "qwen2_moe", "qwen3_moe", "gpt_neox", "opt")
+# None of these is named anywhere in the code: they are read from their modules' structure.
+UNLISTED_FAMILIES = ("bloom", "falcon", "mamba", "phimoe", "starcoder2")
 WEIGHTS = "model.safetensors"
 VOCABULARY = 300
 SPECIAL = ("<pad>", "<s>", "</s>")
@@ -37,6 +41,35 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<s>' + message['role'] + ': ' + message['content'] }}"
     "{% endfor %}{{ '</s>' }}"
 )
+
+_PLAIN = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "tie_word_embeddings": False,
+}
+_GEMMA = {"head_dim": 8, "tie_word_embeddings": True}
+_QWEN_MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12}
+# What a family has beside those, or calls by another name.
+_PARTICULAR = {
+    "phi": {"num_key_value_heads": 2},
+    "gemma": _GEMMA,
+    "gemma2": _GEMMA,
+    "gemma3_text": _GEMMA,
+    "qwen3": {"head_dim": 8},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "qwen2_moe": _QWEN_MOE | {"shared_expert_intermediate_size": 20},
+    "qwen3_moe": _QWEN_MOE | {"head_dim": 8},
+    "gpt2": {"tie_word_embeddings": True},
+    "opt": {"ffn_dim": 24, "word_embed_proj_dim": 16, "tie_word_embeddings": True},
+}
 
 _TEXT = """
     the ferry came in late and only four people walked off with a green bag of apples while rain
@@ -47,31 +80,7 @@ _WORDS = _TEXT.split()
 
 def config_of(family: str, **changes):
     """Return a configuration of two narrow layers."""
-    plain = {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "max_position_embeddings": 64,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
-        "tie_word_embeddings": False,
-    }
-    if family == "phi":
-        plain["num_key_value_heads"] = 2
-    if family in {"gemma", "gemma2", "qwen3"}:
-        plain["head_dim"] = 8
-    if family in {"gemma", "gemma2"}:
-        plain["tie_word_embeddings"] = True
-    if family == "gpt2":
-        plain = {"vocab_size": VOCABULARY, "n_embd": 16, "n_layer": 2, "n_head": 2}
-        plain |= {"n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
-    if family == "mixtral":
-        plain |= {"num_local_experts": 4, "num_experts_per_tok": 2}
-    return CONFIG_MAPPING[family](**(plain | changes))
+    return CONFIG_MAPPING[family](**(_PLAIN | _PARTICULAR.get(family, {}) | changes))
 
 
 def model_of(family: str, *, seed: int = 0, **changes):
@@ -176,7 +185,7 @@ def snapshot(folder: Path) -> ModelSnapshot:
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
-    return load_model(snapshot(folder), CPU, dtype)
+    return load_model(open_model(snapshot(folder)), CPU, dtype)
 
 
 def loaded_of(model) -> LoadedModel:

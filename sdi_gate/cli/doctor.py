@@ -17,6 +17,8 @@ from sdi_gate.gate.request import Settings, TierChoice
 from sdi_gate.gate.tier import Machine, highest_tier, this_machine, workload
 from sdi_gate.models.probe import load_default
 
+# What dequantises checkpoints; each is optional, and none is imported here.
+_DEQUANTISERS = ("bitsandbytes", "compressed-tensors", "gguf")
 _SIZES = ((500_000_000, "0.5 B"), (1_500_000_000, "1.5 B"), (7_000_000_000, "7 B"))
 
 
@@ -34,6 +36,7 @@ def examine() -> tuple[tuple[str, str], ...]:
         ("python", platform.python_version()),
         ("torch", torch.__version__),
         ("transformers", metadata.version("transformers")),
+        *((name, _optional(name)) for name in _DEQUANTISERS),
         ("device", device_name(device)),
         ("CPU threads", str(cpu_count())),
         ("free memory", f"{machine.memory_bytes / 1e9:.1f} GB"),
@@ -43,6 +46,13 @@ def examine() -> tuple[tuple[str, str], ...]:
         ("Hub token", _token()),
         ("Hub offline", "yes" if constants.HF_HUB_OFFLINE else "no"),
     )
+
+
+def _optional(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "absent; checkpoints of its format are refused"
 
 
 def _tier(num_parameters: int, machine: Machine) -> str:

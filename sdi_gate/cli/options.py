@@ -18,8 +18,12 @@ DEVICES = ("auto", "cpu", "cuda")
 MAX_THREADS = 1024
 
 _DECLARATIONS = (
-    click.option("--base", required=True, metavar="REF", help="The model it was made from."),
-    click.option("--candidate", required=True, metavar="REF", help="The fine-tune."),
+    click.option(
+        "--base",
+        metavar="REF",
+        help="The model it was made from; not needed for an adapter that names its base.",
+    ),
+    click.option("--candidate", required=True, metavar="REF", help="The fine-tune, or an adapter."),
     click.option(
         "--tier",
         type=click.Choice(TIERS),
@@ -76,7 +80,7 @@ class ScanOptions:
     """Hold the options of `check` and `scan` as they were given.
 
     Attributes:
-        base: Reference of the base.
+        base: Reference of the base; None for that which the candidate, an adapter, names.
         candidate: Reference of the candidate.
         tier: Highest tier to run.
         device: Where to compute.
@@ -88,7 +92,7 @@ class ScanOptions:
         threads: CPU threads, if not all.
     """
 
-    base: str
+    base: str | None
     candidate: str
     tier: str
     device: str

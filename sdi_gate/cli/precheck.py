@@ -12,6 +12,8 @@ from sdi_gate.prediction.calibration import load_file
 from sdi_gate.report.files import remove_reports
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sdi_gate.cli.options import ScanOptions
 
 _ENDPOINT = "HF_ENDPOINT"
@@ -30,10 +32,24 @@ def look_ahead(options: ScanOptions) -> None:
             given and is none, or the address of the Hub, where one is needed, is no URL.
     """  # noqa: DOC502 - raised by the functions called
     remove_reports(options.out)
-    references = [ModelRef.parse(text) for text in (options.base, options.candidate)]
+    given = (options.base, options.candidate)
+    references = [None if text is None else ModelRef.parse(text) for text in given]
     if options.calibration is not None:
         load_file(options.calibration)
-    check_endpoint(needed=any(ref.scheme is Scheme.HUB for ref in references))
+    check_endpoint(needed=needs_hub(references))
+
+
+def needs_hub(references: Iterable[ModelRef | None]) -> bool:
+    """Say whether the Hub can be asked for a model.
+
+    Args:
+        references: Base and candidate; None for a base that an adapter names, which it does by
+            its name on the Hub.
+
+    Returns:
+        Whether one of them is, or may be, on the Hub.
+    """
+    return any(ref is None or ref.scheme is Scheme.HUB for ref in references)
 
 
 def check_endpoint(*, needed: bool) -> None:

@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from sdi_gate.cli.options import cpu_count
 from sdi_gate.cli.output import fail, printable, progress_on_stderr, put
+from sdi_gate.cli.precheck import needs_hub
 from sdi_gate.cli.rendering import render_document
 from sdi_gate.errors import ExitCode, PublishError, UsageError
 from sdi_gate.gate.procedure import Effects, judge_scan, run_scan
@@ -110,7 +111,7 @@ def make_request(options: ScanOptions, policy: LoadedPolicy | None) -> ScanReque
         UsageError: If an option cannot be used.
     """  # noqa: DOC502 - raised by the readers
     return ScanRequest(
-        base=ModelRef.parse(options.base),
+        base=None if options.base is None else ModelRef.parse(options.base),
         candidate=ModelRef.parse(options.candidate),
         tier=TierChoice(options.tier),
         device=choose_device(options.device),
@@ -127,8 +128,8 @@ def make_request(options: ScanOptions, policy: LoadedPolicy | None) -> ScanReque
 
 def _sources(request: ScanRequest) -> dict[Scheme, ModelSource]:
     # The Hub's settings do not matter to a scan of two folders, and must not end it.
-    schemes = {request.base.scheme, request.candidate.scheme}
-    hub: dict[Scheme, ModelSource] = {Scheme.HUB: HubSource()} if Scheme.HUB in schemes else {}
+    needed = needs_hub((request.base, request.candidate))
+    hub: dict[Scheme, ModelSource] = {Scheme.HUB: HubSource()} if needed else {}
     return {Scheme.FILE: FolderSource(), **hub}
 
 

@@ -19,6 +19,8 @@ from sdi_gate.signals.curvature import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
+
     from sdi_gate.gate.probe_tier import Models
     from sdi_gate.gate.request import Settings
     from sdi_gate.models.hessian import Vector
@@ -42,7 +44,7 @@ def measure_curvature(models: Models, settings: Settings, progress: Progress) ->
         The signal.
     """
     base, candidate = parameters_of(models.base), parameters_of(models.candidate)
-    update = {name: (candidate[name] - base[name]).detach() for name in base}
+    update = {name: _update(base[name], candidate[name]) for name in base}
     plan = [
         (stratum, index, draw)
         for index, stratum in enumerate(dict.fromkeys(models.probe.strata))
@@ -57,6 +59,24 @@ def measure_curvature(models: Models, settings: Settings, progress: Progress) ->
     progress.advance("curvature", len(plan), len(plan))
     layers = sorted({layer for _, layer in draws[0].base if is_decoder_layer(layer)}, key=depth_of)
     return curvature_shift(draws, layers, _parameters(models, settings))
+
+
+def _update(base: Tensor, candidate: Tensor) -> Tensor:
+    if base.shape == candidate.shape:
+        return (candidate - base).detach()
+    # In the rows that both have: there is no moving along a row that the base has not.
+    update = torch.zeros_like(base)
+    shared = min(len(base), len(candidate))
+    update[:shared] = candidate[:shared].detach() - base[:shared].detach()
+    return update.detach()
+
+
+def _signs_like(signs: Tensor, parameter: Tensor, generator: torch.Generator) -> Tensor:
+    # The rows that both have get the same signs, and added ones their own.
+    if signs.shape == parameter.shape:
+        return signs
+    added = rademacher((max(0, len(parameter) - len(signs)), *signs.shape[1:]), generator)
+    return torch.cat([signs[: len(parameter)], added])
 
 
 def generator_of(settings: Settings, stratum: int, draw: int) -> torch.Generator:
@@ -105,7 +125,11 @@ def _paired_draw(
     signs = {name: rademacher(p.shape, generator) for name, p in parameters.items()}
     uniforms = torch.rand(batch.ids.numel(), generator=generator, dtype=torch.float64)
     base = curvature_products(models.base, batch, signs, uniforms, update)
-    candidate = curvature_products(models.candidate, batch, signs, uniforms, None)
+    theirs = {
+        name: _signs_like(signs[name], p, generator)
+        for name, p in parameters_of(models.candidate).items()
+    }
+    candidate = curvature_products(models.candidate, batch, theirs, uniforms, None)
     return CurvatureDraw(
         stratum=stratum,
         base=_table(base),

@@ -9,7 +9,7 @@ import torch
 
 from sdi_gate.gate.full_tier import SEED_STRIDE, generator_of
 from sdi_gate.models.layers import layer_of
-from sdi_gate.models.matrices import linear_maps, read_tokens
+from sdi_gate.models.matrices import linear_maps, read_tokens, weight_of
 from sdi_gate.models.tokens import pad
 from sdi_gate.signals.linalg import MatrixPair
 from sdi_gate.signals.outputs import compare_outputs
@@ -128,8 +128,8 @@ def _compare(
     readings = read_tokens(models.base, tokens.batch, tokens.chosen, uniforms)
     for name, reading in readings.items():
         pair = MatrixPair(
-            base=base[name].weight.detach(),
-            candidate=candidate[name].weight.detach(),
+            base=weight_of(base[name]),
+            candidate=weight_of(candidate[name]),
             device=models.device,
         )
         yield name, compare_outputs(pair, reading.inputs, reading.gradients, top_k)

@@ -90,16 +90,12 @@ class Plan:
         return replace(self, decision=decision, tokens=None)
 
 
-def make_plan(
-    request: ScanRequest, base: ModelSnapshot, candidate: ModelSnapshot, weights: Weights
-) -> Plan:
+def make_plan(request: ScanRequest, weights: Weights) -> Plan:
     """Decide which tier runs.
 
     Args:
         request: What was asked for.
-        base: The base.
-        candidate: The candidate.
-        weights: Both checkpoints, opened.
+        weights: Both models, opened.
 
     Returns:
         The plan.
@@ -107,13 +103,12 @@ def make_plan(
     Raises:
         FormatError: If a tokenizer or a configuration cannot be used.
     """  # noqa: DOC502 - raised by the functions called
-    plan = _decide(request, base, candidate, weights)
-    return replace(plan, differences=find_differences(base, candidate))
+    plan = _decide(request, weights)
+    return replace(plan, differences=find_differences(weights.base, weights.candidate))
 
 
-def _decide(
-    request: ScanRequest, base: ModelSnapshot, candidate: ModelSnapshot, weights: Weights
-) -> Plan:
+def _decide(request: ScanRequest, weights: Weights) -> Plan:
+    base, candidate = weights.base.snapshot, weights.candidate.snapshot
     if request.tier is TierChoice.WEIGHTS:
         not_looked = TokenizerComparison(
             same=None, detail="not looked at in tier weights", notice=_files_notice(base, candidate)
@@ -124,11 +119,11 @@ def _decide(
         return _weights_only(request, tokenizer, f"the tokenizers differ: {tokenizer.detail}")
     if not has_tokenizer(base):
         return _weights_only(request, tokenizer, tokenizer.detail)
-    if weights.alignment.coverage < 1.0:
+    if not weights.alignment.runs_side_by_side:
         reason = "the models do not have the same tensors, so they cannot be run side by side"
         return _weights_only(request, tokenizer, reason)
     work = workload(
-        sum(info.numel for info in weights.base.tensors.values()),
+        weights.base.num_parameters,
         len(request.probe.strata),
         len(request.probe.samples),
         request.settings,
@@ -136,8 +131,8 @@ def _decide(
     tier, reason = highest_tier(request.tier, work, this_machine(request.device), request.required)
     if tier is Tier.WEIGHTS:
         return _weights_only(request, tokenizer, reason)
-    wanted = _shorter(request.settings.max_tokens, max_positions(base))
-    max_tokens = _shorter(wanted, max_positions(candidate))
+    wanted = _shorter(request.settings.max_tokens, max_positions(weights.base.config))
+    max_tokens = _shorter(wanted, max_positions(weights.candidate.config))
     tokens = tokenize(request.probe, load_tokenizer(base), max_tokens)
     decision = TierDecision(requested=request.tier, ran=tier, reason=reason)
     return Plan(

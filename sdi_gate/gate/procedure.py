@@ -20,19 +20,16 @@ import torch
 
 from sdi_gate.gate.environment import describe_environment
 from sdi_gate.gate.full_tier import measure_curvature
+from sdi_gate.gate.models import load_pair, open_pair, resolve
 from sdi_gate.gate.outputs import measure_outputs
 from sdi_gate.gate.plan import Plan, make_plan
 from sdi_gate.gate.probe_tier import Models, measure_probe
 from sdi_gate.gate.result import Judgement, ModelFacts, ProbeFacts, ScanResult
 from sdi_gate.gate.skipped import skipped_signals
 from sdi_gate.gate.stages import Stages
-from sdi_gate.gate.weights_tier import Weights, measure_weights
-from sdi_gate.models.causal_lm import load_model
-from sdi_gate.models.config import check_same_architecture
+from sdi_gate.gate.weights_tier import measure_weights
 from sdi_gate.models.families import family_of
 from sdi_gate.models.inspection import verify_unchanged
-from sdi_gate.models.layers import align
-from sdi_gate.models.weights import Checkpoint
 from sdi_gate.policy.evaluate import judge
 from sdi_gate.policy.facts import Tier
 from sdi_gate.prediction.predict import Subject, predict, why_uncalibrated
@@ -45,10 +42,10 @@ if TYPE_CHECKING:
 
     from sdi_gate.gate.request import ScanRequest
     from sdi_gate.gate.result import StageCost
-    from sdi_gate.models.config import ModelConfig
-    from sdi_gate.models.layers import Alignment
-    from sdi_gate.models.ref import ModelRef, Scheme
-    from sdi_gate.models.snapshot import ModelSnapshot, ModelSource
+    from sdi_gate.gate.weights_tier import Weights, WeightsResult
+    from sdi_gate.models.opening import OpenModel
+    from sdi_gate.models.ref import Scheme
+    from sdi_gate.models.snapshot import ModelSource
     from sdi_gate.policy.loader import LoadedPolicy
     from sdi_gate.prediction.calibration import Calibration
     from sdi_gate.progress import Progress
@@ -76,9 +73,8 @@ class Effects:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Measured:
-    base: ModelFacts
-    candidate: ModelFacts
-    alignment: Alignment
+    weights: Weights
+    found: WeightsResult
     plan: Plan
     signals: tuple[SignalResult, ...]
     defects: tuple[str, ...]
@@ -109,30 +105,28 @@ def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
     started = effects.now().isoformat(timespec="seconds")
     # 1. Resolve
     with stages.stage("resolve"):
-        base, candidate = _fetch(request.base, effects), _fetch(request.candidate, effects)
+        base, candidate = resolve(request, effects.sources, effects.progress)
     # 2. Align
     with stages.stage("align"):
-        config = check_same_architecture(base, candidate)
-        weights = _open(base, candidate)
+        weights = open_pair(base, candidate)
         settings = request.settings.for_layers(weights.alignment.layers)
         request = replace(request, settings=settings)
     # 3. Decide
     with stages.stage("plan"):
-        plan = make_plan(request, base, candidate, weights)
+        plan = make_plan(request, weights)
     # 4. Measure the weights
     with stages.stage("weights"):
         found = measure_weights(weights, request.settings, request.device, effects.progress)
     plan = plan.lowered("the weights are not finite") if found.defects else plan
     # 5. Measure the probe and the curvature
-    run = _measure_models(request, (base, candidate), plan, effects, stages)
+    run = _measure_models(request, weights, (plan, found), effects, stages)
     verify_unchanged(base, candidate)
     weighed = [with_outputs(signal, run.outputs) for signal in (found.geometry, found.spectral)]
     results = (*weighed, *run.signals)
     # 6. Combine
     measured = _Measured(
-        base=_describe(base, config, weights.base),
-        candidate=_describe(candidate, config, weights.candidate),
-        alignment=weights.alignment,
+        weights=weights,
+        found=found,
         plan=plan,
         signals=(*results, *skipped_signals(results, plan.decision)),
         defects=(*found.defects, *run.defects, *_unusable(results, found.defects), *plan.defects),
@@ -163,26 +157,18 @@ def _unusable(results: Sequence[SignalResult], known: Sequence[str]) -> list[str
     ]
 
 
-def _fetch(ref: ModelRef, effects: Effects) -> ModelSnapshot:
-    return effects.sources[ref.scheme].fetch(ref, effects.progress)
-
-
-def _open(base: ModelSnapshot, candidate: ModelSnapshot) -> Weights:
-    ours, theirs = Checkpoint(base), Checkpoint(candidate)
-    return Weights(base=ours, candidate=theirs, alignment=align(ours.tensors, theirs.tensors))
-
-
 def _measure_models(
     request: ScanRequest,
-    snapshots: tuple[ModelSnapshot, ModelSnapshot],
-    plan: Plan,
+    weights: Weights,
+    known: tuple[Plan, WeightsResult],
     effects: Effects,
     stages: Stages,
 ) -> _ModelTiers:
+    plan, found = known
     if plan.tokens is None:
         return _ModelTiers()
     with stages.stage("load"):
-        base, candidate = (load_model(s, request.device, COMPUTE_DTYPE) for s in snapshots)
+        base, candidate = load_pair(weights, found.rounding, request.device, COMPUTE_DTYPE)
     models = Models(
         base=base,
         candidate=candidate,
@@ -212,9 +198,11 @@ def _combine(
     sdi, sdi_plus = _indices(calibration, measured.plan.decision.ran, measured.signals)
     subject = _subject(measured, probe)
     return ScanResult(
-        base=measured.base,
-        candidate=measured.candidate,
-        alignment=measured.alignment,
+        base=_describe(measured.weights.base),
+        candidate=_describe(measured.weights.candidate),
+        alignment=measured.weights.alignment,
+        rounding=measured.found.rounding,
+        added_rows=measured.found.added,
         config_differences=measured.plan.differences.settings,
         tokenizer=measured.plan.tokenizer,
         tier=measured.plan.decision,
@@ -226,7 +214,7 @@ def _combine(
         sdi=sdi,
         sdi_plus=sdi_plus,
         defects=measured.defects,
-        notices=measured.plan.notices,
+        notices=_notices(request, measured),
         environment=describe_environment(request, COMPUTE_DTYPE),
         started_at=started,
         stages=costs,
@@ -254,8 +242,8 @@ def _no_index(reason: str) -> Divergence:
 
 def _subject(measured: _Measured, probe: ProbeFacts | None) -> Subject:
     return Subject(
-        family=measured.base.family,
-        num_parameters=measured.base.num_parameters,
+        family=family_of(measured.weights.base.config.model_type),
+        num_parameters=measured.weights.base.num_parameters,
         tier=measured.plan.decision.ran.value,
         probe=probe.digest if probe is not None else None,
         signal_ids=tuple(
@@ -264,15 +252,29 @@ def _subject(measured: _Measured, probe: ProbeFacts | None) -> Subject:
     )
 
 
-def _describe(snapshot: ModelSnapshot, config: ModelConfig, checkpoint: Checkpoint) -> ModelFacts:
-    tensors = checkpoint.tensors.values()
+def _describe(model: OpenModel) -> ModelFacts:
     return ModelFacts(
-        snapshot=snapshot,
-        architecture=config.name,
-        family=family_of(config.model_type),
-        num_parameters=sum(info.numel for info in tensors),
-        dtypes=tuple(sorted({info.dtype for info in tensors})),
+        snapshot=model.snapshot,
+        architecture=model.config.name,
+        family=family_of(model.config.model_type),
+        num_parameters=model.num_parameters,
+        dtypes=model.stored_types,
+        quantisation=model.quantisation.description if model.quantisation is not None else None,
+        adapter=model.adapter,
+        ignored=tuple(info.name for info in model.ignored),
+        tied_copies=tuple(info.name for info in model.tied_copies),
     )
+
+
+def _notices(request: ScanRequest, measured: _Measured) -> tuple[str, ...]:
+    found = [*measured.plan.notices, *measured.found.notices]
+    if request.base is None:
+        found.append("the base was named by the candidate itself, in its adapter_config.json")
+    if measured.plan.tokens is None and measured.found.padding_differs:
+        # The probe's predictions run over these rows too; without it nobody has looked at them.
+        first = measured.found.padding_differs[0]
+        found.append(f"rows that no token addresses differ, and were not compared: {first}")
+    return tuple(found)
 
 
 def _probe_facts(request: ScanRequest, plan: Plan) -> ProbeFacts | None:

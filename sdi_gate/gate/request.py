@@ -75,8 +75,8 @@ class ScanRequest:
     """Say what is to be compared, and how closely.
 
     Attributes:
-        base: The base model.
-        candidate: The model made from it.
+        base: The base model; None for that which the candidate, an adapter, names.
+        candidate: The model made from it, or an adapter.
         tier: Highest tier to run.
         device: Where to compute.
         probe: Texts for the tiers above the weights.
@@ -85,7 +85,7 @@ class ScanRequest:
         calibration: Metrics, weights and scales of the index, and what they rest on.
     """
 
-    base: ModelRef
+    base: ModelRef | None
     candidate: ModelRef
     tier: TierChoice
     device: torch.device

@@ -9,7 +9,8 @@ from sdi_gate.policy.facts import Facts
 
 if TYPE_CHECKING:
     from sdi_gate.gate.request import TierChoice
-    from sdi_gate.models.layers import Alignment
+    from sdi_gate.gate.weights_tier import AddedRows, RoundingFacts
+    from sdi_gate.models.alignment import Alignment
     from sdi_gate.models.snapshot import ModelSnapshot
     from sdi_gate.models.tokenizer import TokenizerComparison
     from sdi_gate.policy.facts import Tier
@@ -31,6 +32,11 @@ class ModelFacts:
         family: Family of architectures, as calibrations name it.
         num_parameters: Parameters in its weight files.
         dtypes: Storage types of its tensors, sorted.
+        quantisation: How its weights were quantised, and by what they were dequantised; None if
+            they were not.
+        adapter: What an adapter adds to the base; None if the candidate is none.
+        ignored: Stored buffers that were not compared, for they are computed anew.
+        tied_copies: Stored copies of tensors that are tied to them, counted once.
     """
 
     snapshot: ModelSnapshot
@@ -38,6 +44,10 @@ class ModelFacts:
     family: str
     num_parameters: int
     dtypes: tuple[str, ...]
+    quantisation: str | None = None
+    adapter: str | None = None
+    ignored: tuple[str, ...] = ()
+    tied_copies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +130,9 @@ class ScanResult:
         base: The base.
         candidate: The candidate.
         alignment: How their tensors were matched.
+        rounding: What rounding to the coarser of two storage types took away, which is not drift;
+            None if both models are stored alike.
+        added_rows: Rows of tokens that the candidate added.
         config_differences: Settings that differ and can change what a model computes.
         tokenizer: Whether they read text alike.
         tier: Which tier ran.
@@ -140,6 +153,8 @@ class ScanResult:
     base: ModelFacts
     candidate: ModelFacts
     alignment: Alignment
+    rounding: RoundingFacts | None
+    added_rows: tuple[AddedRows, ...]
     config_differences: tuple[str, ...]
     tokenizer: TokenizerComparison
     tier: TierDecision

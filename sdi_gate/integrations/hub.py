@@ -10,29 +10,40 @@ from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi, constants, get_token
 
-# Both are in this module's documentation, yet it does not mark what it exports.
-from huggingface_hub.utils import tqdm, validate_repo_id  # type: ignore[attr-defined]
+# It is in this module's documentation, yet it does not mark what it exports.
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from sdi_gate.errors import AccessError, IntegrityError, StorageError, UnreachableError
 from sdi_gate.integrations.hub_cache import COMMIT, DIGEST, CachedRepo, PromisedFile
 from sdi_gate.integrations.hub_errors import host_of, translated
+from sdi_gate.integrations.hub_meter import Meter
 from sdi_gate.models.inspection import (
-    CONFIG,
     check_contents,
-    check_listing,
-    check_size,
-    is_index,
-    is_inspected,
-    is_weights,
     pin_files,
     readable,
     regular_files,
     shards_of,
 )
-from sdi_gate.models.snapshot import ModelSnapshot, select_wanted
+from sdi_gate.models.links import check_links
+from sdi_gate.models.listing import (
+    CONFIG,
+    check_listing,
+    check_size,
+    is_index,
+    is_inspected,
+    is_large,
+)
+from sdi_gate.models.shards import read_headers
+from sdi_gate.models.snapshot import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    ModelSnapshot,
+    kind_of,
+    select_wanted,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
@@ -41,8 +52,6 @@ if TYPE_CHECKING:
 
 _DEFAULT_REVISION = "main"
 _TOKEN = re.compile(r"[!-~]+")
-# A stream that breaks is taken up again, at times from its beginning: some bytes come twice.
-_RETRIES = 8
 _MIB = 1 << 20
 
 
@@ -113,7 +122,7 @@ class HubSource:
         missing = [file for file in listing.wanted if not repo.holds(listing.commit, file)]
         _check_room(self._cache_folder, sum(file.size_bytes for file in missing), ref)
         # 4. Download and inspect the small files, then download the large ones.
-        self._download(ref, repo, listing, _Meter(missing, progress, ref))
+        self._download(ref, repo, listing, Meter(missing, progress, ref))
         # 5. Compare every file with its promise, and pin it.
         snapshot = _pin(ref, repo, listing, progress)
         # 6. Remember what the revision meant, for offline mode.
@@ -144,7 +153,7 @@ class HubSource:
             msg = f"the token for {ref} holds a space, a line break or another character that"
             raise AccessError(f"{msg} no token has", hint="set HF_TOKEN again, to the token alone")
 
-    def _download(self, ref: ModelRef, repo: CachedRepo, listing: _Listing, meter: _Meter) -> None:
+    def _download(self, ref: ModelRef, repo: CachedRepo, listing: _Listing, meter: Meter) -> None:
         small = [file for file in listing.wanted if is_inspected(file.name)]
         self._download_files(ref, listing.commit, small, meter)
         repo.check(listing.commit, small, ref)
@@ -152,13 +161,13 @@ class HubSource:
         # Weights last: where they are in the cache, all the rest is.
         large = sorted(
             (file for file in listing.wanted if not is_inspected(file.name)),
-            key=lambda file: (is_weights(file.name), file.name),
+            key=lambda file: (is_large(file.name), file.name),
         )
         self._download_files(ref, listing.commit, large, meter)
         meter.finish()
 
     def _download_files(
-        self, ref: ModelRef, commit: str, files: Iterable[PromisedFile], meter: _Meter
+        self, ref: ModelRef, commit: str, files: Iterable[PromisedFile], meter: Meter
     ) -> None:
         for file in files:
             with translated(ref, self._endpoint):
@@ -222,10 +231,15 @@ def _check_room(folder: Path, needed_bytes: int, ref: ModelRef) -> None:
 
 
 def _check_complete(folder: Path, names: tuple[str, ...], ref: ModelRef) -> None:
-    indices = sorted(filter(is_index, names))
-    expected = {CONFIG}.union(*(shards_of(folder / name, ref) for name in indices))
+    others = any(is_large(name) and name != ADAPTER_WEIGHTS for name in names)
+    if not others and {ADAPTER_CONFIG, ADAPTER_WEIGHTS} & set(names):
+        expected = {ADAPTER_CONFIG, ADAPTER_WEIGHTS}
+    else:
+        expected = {CONFIG} if not any(name.endswith(".gguf") for name in names) else set()
+        for name in filter(is_index, names):
+            expected |= shards_of(folder / name, ref)
     missing = sorted(expected - set(names))
-    if not missing and not any(map(is_weights, names)):
+    if not missing and not any(map(is_large, names)):
         missing = ["*.safetensors"]
     if missing:
         msg = f"offline, and the cache holds only a part of {ref}: {missing[0]!r} is missing"
@@ -234,58 +248,11 @@ def _check_complete(folder: Path, names: tuple[str, ...], ref: ModelRef) -> None
 
 def _pin(ref: ModelRef, repo: CachedRepo, listing: _Listing, progress: Progress) -> ModelSnapshot:
     folder = repo.snapshot_of(listing.commit)
+    wanted = select_wanted(listing.names)
     repo.check(listing.commit, listing.wanted, ref)
-    files = pin_files(folder, select_wanted(listing.names), ref, progress)
-    return ModelSnapshot(ref=ref, commit=listing.commit, folder=folder, files=files)
-
-
-class _Meter:
-    """Turn the client's bars into progress in MiB over all files."""
-
-    def __init__(self, missing: Iterable[PromisedFile], progress: Progress, ref: ModelRef) -> None:
-        self._ref = ref
-        self._promised_bytes = {file.name: file.size_bytes for file in missing}
-        self._total_bytes = sum(self._promised_bytes.values())
-        self._total_mib = -(-self._total_bytes // _MIB)
-        self._done_bytes = 0
-        self._progress = progress
-
-    def bar_for(self, name: str) -> type[tqdm]:
-        received = 0
-
-        def advance(count: float | None) -> None:
-            nonlocal received
-            received += int(count or 0)
-            promised = self._promised_bytes.get(name)
-            if promised is not None and received > _RETRIES * promised + _MIB:
-                msg = f"the Hub sends more of {name!r} of {self._ref} than the {promised} bytes"
-                raise IntegrityError(f"{msg} it promised", hint="do not trust this server")
-            self._done_bytes += int(count or 0)
-            # Never full before `finish`: a stage ends once.
-            done = max(min(self._done_bytes // _MIB, self._total_mib - 1), 0)
-            self._progress.advance("download", done, self._total_mib, name)
-
-        return _bar_class(advance)
-
-    def finish(self) -> None:
-        if self._total_mib:
-            self._progress.advance("download", self._total_mib, self._total_mib)
-
-
-def _bar_class(advance: Callable[[float | None], None]) -> type[tqdm]:
-    # The client takes a class, not an object. Being its own subclass gives it all the
-    # attributes that the client touches; being disabled, it draws nothing.
-    class Bar(tqdm):
-        def __init__(self, *args: object, **kwargs: object) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
-
-        def update(self, n: float | None = 1) -> None:
-            advance(n)
-
-        def update_transfer(self, n: float) -> None:
-            """Ignore bytes on the line: with Xet they are fewer than those in the file."""
-
-        def set_transfer_postfix_str(self, *args: object, **kwargs: object) -> None:
-            """Ignore the rate."""
-
-    return Bar
+    check_links(folder, wanted, ref)
+    read_headers(folder, wanted, ref)
+    files = pin_files(folder, wanted, ref, progress)
+    return ModelSnapshot(
+        ref=ref, commit=listing.commit, folder=folder, files=files, kind=kind_of(wanted)
+    )

@@ -26,7 +26,7 @@ class PairedPredictions:
         indices: Which samples, as positions in the probe.
         counts: Number of predictions of each sample.
         base: Base logits, shape ``[t, v]``.
-        candidate: Candidate logits, shape ``[t, v]``.
+        candidate: Candidate logits, shape ``[t, w]``; with added tokens ``w > v``.
         targets: The tokens that follow, shape ``[t]``, int64.
     """
 
@@ -178,6 +178,8 @@ def paired_predictions(
     with torch.inference_mode(), base.reading(), candidate.reading():
         for batch in batches:
             ours, theirs = base.logits(batch), candidate.logits(batch)
+            # What the base has beyond the candidate's columns is padding, which no token addresses.
+            ours = ours[..., : theirs.shape[-1]]
             predicts = batch.mask[:, 1:].bool()  # position t predicts token t + 1
             yield PairedPredictions(
                 indices=batch.indices,

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
 
-from sdi_gate.errors import FormatError
+from sdi_gate.errors import FormatError, SdiGateError
+from sdi_gate.models.skeleton import build_meta, causal_lm_config, describe, refuse_unfit
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     import torch
+    from torch import Tensor
     from transformers import PreTrainedModel
 
-    from sdi_gate.models.snapshot import ModelSnapshot
+    from sdi_gate.models.config import ModelConfig
+    from sdi_gate.models.opening import OpenModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +37,34 @@ class LoadedModel:
     layers: tuple[nn.Module, ...]
 
 
-def load_model(snapshot: ModelSnapshot, device: torch.device, dtype: torch.dtype) -> LoadedModel:
-    """Load a model from its folder, running no code of the model's and unpickling nothing.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadingChanges:
+    """Say what to do with a model's weights on their way into memory.
+
+    Attributes:
+        rounding: Types to which tensors are rounded first, by name.
+        untied: Names of parameters that shall be their own, even if the model ties them.
+    """
+
+    rounding: Mapping[str, torch.dtype] = field(default_factory=dict)
+    untied: frozenset[str] = frozenset()
+
+
+def load_model(
+    model: OpenModel,
+    device: torch.device,
+    dtype: torch.dtype,
+    changes: LoadingChanges | None = None,
+) -> LoadedModel:
+    """Load an open model, running no code of the model's and unpickling nothing.
+
+    Its tensors are those that a comparison reads: what is measured is what runs.
 
     Args:
-        snapshot: The model.
+        model: The model.
         device: Where it shall lie.
         dtype: Type of its parameters.
+        changes: What to do on the way; None for nothing.
 
     Returns:
         The model.
@@ -49,38 +73,65 @@ def load_model(snapshot: ModelSnapshot, device: torch.device, dtype: torch.dtype
         FormatError: If transformers cannot load it, or its weights are not those, all of them
             and no others, that its configuration asks for.
     """
-    with _loadable(snapshot):
+    where = str(model.snapshot.ref)
+    changes = changes or LoadingChanges()
+    with _loadable(where):
+        skeleton = model.skeleton or describe(build_meta(causal_lm_config(model.config)))
+        # First, for what is missing would be made up, at the size that the configuration names.
+        refuse_unfit(skeleton, model.tensors, where)
         # The stubs do not know that output_loading_info makes this a pair.
         pair: tuple[PreTrainedModel, dict[str, Collection[str]]] = cast(
-            "Any",
-            AutoModelForCausalLM.from_pretrained(
-                snapshot.folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                attn_implementation="eager",
-                dtype=dtype,
-                output_loading_info=True,
-            ),
+            "Any", type(skeleton.model)
+        ).from_pretrained(
+            None,
+            config=deepcopy(skeleton.model.config),
+            state_dict={
+                name: _Stored(model, name, changes.rounding.get(name)) for name in model.tensors
+            },
+            attn_implementation="eager",
+            experts_implementation="eager",
+            dtype=dtype,
+            output_loading_info=True,
         )
-    model, info = pair
-    # A weight that is missing would have been made up, and one that is left over was measured
-    # and is not run: either way the model that runs is not the one in the files.
+    loaded, info = pair
     for verb, key in (("lacks", "missing_keys"), ("holds and does not use", "unexpected_keys")):
         if names := sorted(info[key]):
-            msg = f"{snapshot.ref} {verb} {len(names)} weights, {names[0]!r} first: its weights do"
+            msg = f"{where} {verb} {len(names)} weights, {names[0]!r} first: its weights do"
             hint = "copy or download the model again; --tier weights compares it without loading it"
             raise FormatError(f"{msg} not fit its config.json", hint=hint)
-    nn.Module.to(model, device)
-    model.eval()  # type: ignore[no-untyped-call]
-    return LoadedModel(model=model, layers=decoder_layers(model))
+    # transformers no longer counts as tied what it found stored twice and different.
+    _untie(loaded, changes.untied & loaded.all_tied_weights_keys.keys())
+    nn.Module.to(loaded, device)
+    loaded.eval()  # type: ignore[no-untyped-call]
+    return LoadedModel(model=loaded, layers=decoder_layers(loaded))
 
 
-def max_positions(snapshot: ModelSnapshot) -> int | None:
+class _Stored:
+    """Read a tensor when transformers asks for it, one tensor of a model at a time."""
+
+    def __init__(self, model: OpenModel, name: str, rounded_to: torch.dtype | None) -> None:
+        self._model = model
+        self._name = name
+        self._rounded_to = rounded_to
+
+    def __getitem__(self, index: object) -> Tensor:
+        tensor = self._model.source.read(self._model.tensors[self._name])[index]  # type: ignore[index]
+        return tensor if self._rounded_to is None else tensor.to(self._rounded_to)
+
+
+def _untie(model: PreTrainedModel, names: Collection[str]) -> None:
+    # Where one of two models has a head of its own, the other is given a copy of what it ties.
+    for name in sorted(names):
+        path, _, leaf = name.rpartition(".")
+        part = model.get_submodule(path)
+        setattr(part, leaf, nn.Parameter(getattr(part, leaf).detach().clone()))
+
+
+def max_positions(config: ModelConfig) -> int | None:
     """Return the longest sequence that a model takes, without loading it.
 
     Args:
-        snapshot: The model.
+        config: Its configuration.
 
     Returns:
         Tokens, or None if its configuration does not say.
@@ -88,11 +139,9 @@ def max_positions(snapshot: ModelSnapshot) -> int | None:
     Raises:
         FormatError: If transformers cannot use the configuration.
     """  # noqa: DOC502 - raised by _loadable()
-    with _loadable(snapshot):
-        config = AutoConfig.from_pretrained(
-            snapshot.folder, local_files_only=True, trust_remote_code=False
-        )
-    positions = getattr(config, "max_position_embeddings", None)
+    with _loadable(config.where):
+        known = causal_lm_config(config)
+    positions = getattr(known, "max_position_embeddings", None)
     return positions if isinstance(positions, int) and positions > 0 else None
 
 
@@ -118,12 +167,14 @@ def decoder_layers(model: nn.Module) -> tuple[nn.Module, ...]:
 
 
 @contextmanager
-def _loadable(snapshot: ModelSnapshot) -> Iterator[None]:
+def _loadable(where: str) -> Iterator[None]:
     # A checkpoint that does not fit its configuration can fail anywhere in transformers.
     try:
         yield
+    except SdiGateError:
+        raise
     except Exception as exc:
-        msg = f"transformers cannot load {snapshot.ref}: {type(exc).__name__}: {exc}"
+        msg = f"transformers cannot load {where}: {type(exc).__name__}: {exc}"
         raise FormatError(msg[:600], hint="--tier weights compares it without loading it") from exc
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from sdi_gate.errors import FormatError, IncomparableError
-from sdi_gate.models.inspection import CONFIG
+from sdi_gate.models.inspection import read_json
+from sdi_gate.models.listing import CONFIG
+from sdi_gate.models.sizes import refuse_absurd_sizes
 
 if TYPE_CHECKING:
+    from sdi_gate.models.ref import ModelRef
     from sdi_gate.models.snapshot import ModelSnapshot
 
-# More than any model has of layers, heads, experts, positions of these names or labels.
-_MAX_COUNT = 1_000_000
+_QUANTIZATION = "quantization_config"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +24,16 @@ class ModelConfig:
     Attributes:
         model_type: Family, such as ``llama``.
         architecture: Class, such as ``LlamaForCausalLM``; None if none is named.
+        quantization: What ``quantization_config`` says; None if it is not there.
+        plain: The whole configuration as it is written.
+        where: The model it is of, for messages.
     """
 
     model_type: str
     architecture: str | None
+    quantization: dict[str, Any] | None = field(default=None, hash=False)
+    plain: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    where: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
@@ -56,55 +63,64 @@ def read_config(snapshot: ModelSnapshot) -> ModelConfig:
         The configuration.
 
     Raises:
-        FormatError: If the model's type is not named, or the weights are under other names.
-        IncomparableError: If the model is quantised.
+        FormatError: If the file cannot be read, or says what `parse_config` refuses.
+    """  # noqa: DOC502 - raised by the functions called
+    return parse_config(read_json(snapshot.folder, CONFIG, snapshot.ref), snapshot.ref)
+
+
+def parse_config(plain: dict[str, Any], ref: ModelRef) -> ModelConfig:
+    """Read a configuration that is an object already.
+
+    Args:
+        plain: What ``config.json`` says, or would say.
+        ref: The model, for messages.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        FormatError: If the model's type is not named, a size is absurd, the quantisation is no
+            object, or the weights are under other names.
     """
-    plain = json.loads((snapshot.folder / CONFIG).read_bytes())
     model_type = plain.get("model_type")
     if not isinstance(model_type, str) or not model_type:
-        msg = f"{CONFIG} of {snapshot.ref} does not name a 'model_type'; got {model_type!r}"
+        got = repr(model_type)[:80]
+        msg = f"{CONFIG} of {ref} does not name a 'model_type'; got {got}"
         raise FormatError(msg, hint="give a model that transformers' save_pretrained wrote")
-    _refuse_absurd_counts(plain, snapshot)
+    refuse_absurd_sizes(plain, f"{CONFIG} of {ref}")
     if plain.get("transformers_weights"):
         # transformers would load these, and we would have measured others.
-        msg = f"{CONFIG} of {snapshot.ref} names its weights itself ('transformers_weights')"
+        msg = f"{CONFIG} of {ref} names its weights itself ('transformers_weights')"
         raise FormatError(msg, hint="re-save the model with save_pretrained")
-    if plain.get("quantization_config"):
-        msg = f"{snapshot.ref} is quantised ('quantization_config' in {CONFIG}); expected weights"
-        raise IncomparableError(msg, hint="compare the model before it is quantised")
+    quantization = plain.get(_QUANTIZATION)
+    if quantization is not None and not isinstance(quantization, dict):
+        got = type(quantization).__name__
+        msg = f"{_QUANTIZATION!r} in {CONFIG} of {ref} is no object; got {got}"
+        raise FormatError(msg, hint="re-save the model with save_pretrained")
     named = plain.get("architectures")
     first = named[0] if isinstance(named, list) and named else None
     return ModelConfig(
-        model_type=model_type, architecture=first if isinstance(first, str) else None
+        model_type=model_type,
+        architecture=first if isinstance(first, str) else None,
+        quantization=quantization,
+        plain=plain,
+        where=str(ref),
     )
 
 
-def _refuse_absurd_counts(plain: dict[str, object], snapshot: ModelSnapshot) -> None:
-    # transformers makes a list, or a module, of as many entries before any tensor is looked at.
-    for key, value in plain.items():
-        if key.startswith(("num_", "n_")) and isinstance(value, int) and value > _MAX_COUNT:
-            msg = f"{CONFIG} of {snapshot.ref}: {key!r} is {value}; expected at most {_MAX_COUNT:,}"
-            raise FormatError(msg, hint="give a model that transformers' save_pretrained wrote")
-
-
-def check_same_architecture(base: ModelSnapshot, candidate: ModelSnapshot) -> ModelConfig:
+def check_same_architecture(base: ModelConfig, candidate: ModelConfig) -> None:
     """Refuse two models of different kinds.
 
     Args:
-        base: The base.
-        candidate: The candidate.
-
-    Returns:
-        The base's configuration.
+        base: The base's configuration.
+        candidate: The candidate's.
 
     Raises:
         IncomparableError: If family or class differ.
     """
-    ours, theirs = read_config(base), read_config(candidate)
-    if not ours.is_same_kind(theirs):
+    if not base.is_same_kind(candidate):
         msg = (
-            f"different architectures: {base.ref} is {ours.name} ({ours.model_type}),"
-            f" {candidate.ref} is {theirs.name} ({theirs.model_type})"
+            f"different architectures: {base.where} is {base.name} ({base.model_type}),"
+            f" {candidate.where} is {candidate.name} ({candidate.model_type})"
         )
         raise IncomparableError(msg, hint="a candidate is compared with the base it was made from")
-    return ours

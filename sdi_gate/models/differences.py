@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoConfig
-
-from sdi_gate.models.inspection import CONFIG
+from sdi_gate.models.inspection import read_json
+from sdi_gate.models.skeleton import causal_lm_config
+from sdi_gate.models.snapshot import SnapshotKind
 
 if TYPE_CHECKING:
+    from sdi_gate.models.config import ModelConfig
+    from sdi_gate.models.opening import OpenModel
     from sdi_gate.models.snapshot import ModelSnapshot
 
 _GENERATION_CONFIG = "generation_config.json"
@@ -30,6 +31,7 @@ _HARMLESS = frozenset(
         "output_hidden_states",
         "pretraining_tp",
         "problem_type",
+        "quantization_config",
         "resid_pdrop",
         "return_dict",
         "transformers_version",
@@ -73,7 +75,7 @@ class Differences:
         )
 
 
-def find_differences(base: ModelSnapshot, candidate: ModelSnapshot) -> Differences:
+def find_differences(base: OpenModel, candidate: OpenModel) -> Differences:
     """Compare two configurations.
 
     Weights alone do not show another base of the rotary embedding, another norm's epsilon or
@@ -87,23 +89,30 @@ def find_differences(base: ModelSnapshot, candidate: ModelSnapshot) -> Differenc
         What differs. Settings that one configuration leaves out count as their defaults, where
         transformers knows the family; a flag that is off counts as one that is left out.
     """
-    ours, theirs = _normalised(base), _normalised(candidate)
+    raw = (dict(base.config.plain), dict(candidate.config.plain))
+    ours, theirs = _normalised(base.config), _normalised(candidate.config)
     if ours is None or theirs is None:
-        ours, theirs = _plain(base, CONFIG), _plain(candidate, CONFIG)
-    raw = (_plain(base, CONFIG), _plain(candidate, CONFIG))
+        ours, theirs = dict(raw[0]), dict(raw[1])
     for settings, plain in zip((ours, theirs), raw, strict=True):
         settings.update({key: plain[key] for key in _IMPLEMENTATION & plain.keys()})
         _drop_idle(settings)
     found = _differing(ours, theirs) - _HARMLESS
     if all(str(settings.get(key)) in _PLAIN_DTYPES for settings in raw for key in _dtype(settings)):
         found -= _DTYPE
-    generation = _differing(_plain(base, _GENERATION_CONFIG), _plain(candidate, _GENERATION_CONFIG))
+    generation = _generation(base.snapshot, candidate.snapshot)
     return Differences(
         settings=tuple(sorted(found - _GENERATION)),
         generation=tuple(
             sorted((found & _GENERATION) | {f"{_GENERATION_CONFIG} {key}" for key in generation})
         ),
     )
+
+
+def _generation(base: ModelSnapshot, candidate: ModelSnapshot) -> set[str]:
+    theirs = _plain(candidate, _GENERATION_CONFIG)
+    if candidate.kind is not SnapshotKind.FULL and not theirs:
+        return set()  # an adapter generates as its base does
+    return _differing(_plain(base, _GENERATION_CONFIG), theirs)
 
 
 def _dtype(settings: dict[str, Any]) -> frozenset[str]:
@@ -134,19 +143,12 @@ def _value(settings: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - whateve
 def _plain(snapshot: ModelSnapshot, name: str) -> dict[str, Any]:
     if not any(file.name == name for file in snapshot.files):
         return {}
-    try:
-        plain = json.loads((snapshot.folder / name).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {"(not readable)": True}
-    return plain if isinstance(plain, dict) else {"(not an object)": True}
+    return read_json(snapshot.folder, name, snapshot.ref)
 
 
-def _normalised(snapshot: ModelSnapshot) -> dict[str, Any] | None:
+def _normalised(config: ModelConfig) -> dict[str, Any] | None:
     try:
-        config = AutoConfig.from_pretrained(
-            snapshot.folder, local_files_only=True, trust_remote_code=False
-        )
+        settings: dict[str, Any] = causal_lm_config(config).to_dict()
     except Exception:  # noqa: BLE001 - a hostile configuration can fail anywhere in transformers
         return None
-    settings: dict[str, Any] = config.to_dict()
     return settings

@@ -1,13 +1,14 @@
-"""Decide from file names and small JSON files whether a checkpoint may be read at all."""
+"""Decide from small JSON files whether a checkpoint may be read at all."""
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sdi_gate.errors import AccessError, FormatError, IntegrityError
-from sdi_gate.models.snapshot import SnapshotFile, is_pickle, is_wanted, sha256_of, stamp_of
+from sdi_gate.models.listing import check_size, is_index, is_inspected, is_weights
+from sdi_gate.models.snapshot import SnapshotFile, select_wanted, sha256_of, stamp_of
+from sdi_gate.models.strict_json import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -17,116 +18,9 @@ if TYPE_CHECKING:
     from sdi_gate.models.snapshot import ModelSnapshot
     from sdi_gate.progress import Progress
 
-CONFIG = "config.json"
-_TOKENIZER_CONFIG = "tokenizer_config.json"
-_ADAPTER_CONFIG = "adapter_config.json"
-_WEIGHTS_SUFFIX = ".safetensors"
-_INDEX_SUFFIX = ".safetensors.index.json"
-_MAX_CONFIG_BYTES = 10_000_000
-# The index of a checkpoint with 92 000 tensors has 9 MB; this leaves room for ten times that.
-_MAX_INDEX_BYTES = 100_000_000
-
+_CODE = ("auto_map", "trust_remote_code")
 _ELSEWHERE = frozenset({"configuration_files", "fast_tokenizer_files"})
-
-_RESAVE = (
-    "re-save it as safetensors: model = AutoModel….from_pretrained(…); "
-    "model.save_pretrained(…, safe_serialization=True)"
-)
 _AGAIN = "copy or download the model again, every file of it"
-
-
-def is_weights(name: str) -> bool:
-    """Say whether a file of a snapshot holds weights.
-
-    Args:
-        name: File name relative to the model's root.
-
-    Returns:
-        True for safetensors files in the root.
-    """
-    return is_wanted(name) and name.endswith(_WEIGHTS_SUFFIX)
-
-
-def is_index(name: str) -> bool:
-    """Say whether a file of a snapshot maps tensors to shards.
-
-    Args:
-        name: File name relative to the model's root.
-
-    Returns:
-        True for safetensors indices in the root.
-    """
-    return is_wanted(name) and name.endswith(_INDEX_SUFFIX)
-
-
-def is_inspected(name: str) -> bool:
-    """Say whether `check_contents` reads a file, so that it must be fetched first.
-
-    Args:
-        name: File name relative to the model's root.
-
-    Returns:
-        True for the model's and the tokenizer's configuration and for indices.
-    """
-    return name in {CONFIG, _TOKENIZER_CONFIG} or is_index(name)
-
-
-def check_listing(names: Collection[str], ref: ModelRef) -> None:
-    """Refuse a model whose file names alone say that it cannot or must not be read.
-
-    Args:
-        names: Every file name of the model, wanted or not, relative to its root.
-        ref: The model, for messages.
-
-    Raises:
-        FormatError: If there are no files, no configuration, no safetensors, an adapter, or an
-            unsafe name.
-    """
-    if not names:
-        msg = f"{ref} holds no files; expected {CONFIG} and *.safetensors"
-        raise FormatError(msg, hint="check the name, and whether the upload was finished")
-    for name in filter(is_wanted, names):
-        # A line break in a name could forge `ModelSnapshot.digest`, which is made of lines.
-        if not name.isprintable() or "\\" in name:
-            msg = f"{ref} holds a file with a name that is not safe to use: {name!r}"
-            raise FormatError(msg, hint="rename it, or use another copy of the model")
-    if _ADAPTER_CONFIG in names:
-        # Beside a full model too: transformers would load the adapter and the base that it
-        # names, not the weights that we would have measured.
-        msg = f"{ref} holds {_ADAPTER_CONFIG}: adapters are not supported yet"
-        hint = (
-            "merge the adapter into its base (merge_and_unload) and give the merged model,"
-            f" without {_ADAPTER_CONFIG}"
-        )
-        raise FormatError(msg, hint=hint)
-    if CONFIG not in names:
-        msg = f"{ref} holds no {CONFIG}; expected a model in transformers format in its root"
-        raise FormatError(msg, hint="give the folder or repository that save_pretrained wrote")
-    if not any(is_weights(name) for name in names):
-        pickles = sorted(filter(is_pickle, names))
-        msg = f"{ref} holds {CONFIG} but no weights; expected *.safetensors beside it"
-        if pickles:
-            msg = f"{msg}, got {pickles[0]!r}, a format that can run code when it is loaded"
-        raise FormatError(msg, hint=_RESAVE if pickles else _AGAIN)
-
-
-def check_size(name: str, size_bytes: int, ref: ModelRef) -> None:
-    """Refuse a JSON file that is too large to be what its name says.
-
-    Args:
-        name: File name relative to the model's root.
-        size_bytes: Its size.
-        ref: The model, for messages.
-
-    Raises:
-        FormatError: If the file is inspected and larger than its kind can be.
-    """
-    limit = _MAX_INDEX_BYTES if is_index(name) else _MAX_CONFIG_BYTES
-    if is_inspected(name) and size_bytes > limit:
-        msg = (
-            f"{name!r} of {ref} is too large: expected at most {limit:,} bytes, got {size_bytes:,}"
-        )
-        raise FormatError(msg, hint="this is not a file that transformers wrote")
 
 
 def check_contents(folder: Path, names: Collection[str], ref: ModelRef) -> None:
@@ -140,35 +34,68 @@ def check_contents(folder: Path, names: Collection[str], ref: ModelRef) -> None:
     Raises:
         FormatError: If a file is damaged, wants remote code, or names a shard that is not there.
     """
-    for name in (CONFIG, _TOKENIZER_CONFIG):
-        if name in names:
-            _refuse_remote_code(folder / name, ref)
-    for name in sorted(filter(is_index, names)):
+    for name in sorted(filter(is_inspected, select_wanted(names))):
+        if not is_index(name):
+            _refuse_remote_code(read_json(folder, name, ref), name, ref)
+            continue
         missing = sorted(shards_of(folder / name, ref) - set(names))
         if missing:
             msg = (
-                f"{ref} lacks {missing[0]!r}, which {name!r} names;"
+                f"{ref} lacks {missing[0][:80]!r}, which {name!r} names;"
                 f" {len(missing)} of its shards are missing"
             )
             raise FormatError(msg, hint=_AGAIN)
 
 
-def _refuse_remote_code(path: Path, ref: ModelRef) -> None:
-    plain = _read_object(path, ref)
-    for key in _ELSEWHERE & plain.keys():
+def read_json(folder: Path, name: str, ref: ModelRef) -> dict[str, Any]:
+    """Read a JSON object of a model, after a look at its size.
+
+    Args:
+        folder: Where it lies; for a snapshot, ``snapshot.folder``.
+        name: File name.
+        ref: The model, for messages.
+
+    Returns:
+        The object.
+
+    Raises:
+        FormatError: If the file is too large, no JSON or no object.
+        AccessError: If it cannot be read.
+    """  # noqa: DOC502 - raised by the functions called
+    path = folder / name
+    with readable(ref):
+        check_size(name, path.stat().st_size, ref)
+        content = path.read_bytes()
+    return parse_object(content, f"{name!r} of {ref}")
+
+
+def _refuse_remote_code(plain: dict[str, Any], name: str, ref: ModelRef) -> None:
+    for key in sorted(_ELSEWHERE & plain.keys()):
         # transformers would read these instead of the files that we have checked.
-        msg = f"{path.name!r} of {ref} names other files to load ({key!r}); expected none"
+        msg = f"{name!r} of {ref} names other files to load ({key!r}); expected none"
         raise FormatError(msg, hint="re-save the model with save_pretrained")
-    if plain.get("auto_map"):
-        msg = (
-            f"{ref} wants to run code from its own repository ('auto_map' in {path.name!r});"
-            " sdi-gate never runs code from a model"
-        )
-        hint = (
-            "if transformers ships the architecture, re-save the model with its own class"
-            " and without auto_map; otherwise it cannot be compared"
-        )
-        raise FormatError(msg, hint=hint)
+    for key in _CODE:
+        if any(part.get(key) for part in _objects_in(plain)):
+            msg = (
+                f"{ref} wants to run code from its own repository ({key!r} in {name!r});"
+                " sdi-gate never runs code from a model"
+            )
+            hint = (
+                "if transformers ships the architecture, re-save the model with its own class"
+                f" and without {key}; otherwise it cannot be compared"
+            )
+            raise FormatError(msg, hint=hint)
+
+
+def _objects_in(value: dict[str, Any] | list[Any]) -> Iterator[dict[str, Any]]:
+    # The nesting is bounded, by `parse_object`.
+    children = value
+    if isinstance(value, dict):
+        yield value
+        children = list(value.values())
+    for child in children:
+        if isinstance(child, (dict, list)):
+            yield from _objects_in(child)
 
 
 def shards_of(path: Path, ref: ModelRef) -> frozenset[str]:
@@ -180,40 +107,35 @@ def shards_of(path: Path, ref: ModelRef) -> frozenset[str]:
 
     Returns:
         File names, each of them a safetensors file in the model's root.
+    """
+    return frozenset(weight_map_of(path, ref).values())
+
+
+def weight_map_of(path: Path, ref: ModelRef) -> dict[str, str]:
+    """Return where an index says that each tensor is.
+
+    Args:
+        path: The index.
+        ref: The model, for messages.
+
+    Returns:
+        Shards by tensor name, each of them the name of a safetensors file in the model's root.
 
     Raises:
         FormatError: If the index is damaged or names anything else.
     """
-    weight_map = _read_object(path, ref).get("weight_map")
+    weight_map = read_json(path.parent, path.name, ref).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         msg = f"{path.name!r} of {ref} maps no tensors; expected an object 'weight_map'"
         raise FormatError(msg, hint=_AGAIN)
-    shards = set()
     for tensor, shard in weight_map.items():
         if not isinstance(shard, str) or not is_weights(shard):
             msg = (
-                f"{path.name!r} of {ref} maps tensor {tensor!r} to {shard!r};"
+                f"{path.name!r} of {ref} maps tensor {tensor[:80]!r} to {repr(shard)[:80]};"
                 " expected the name of a safetensors file in the same folder"
             )
             raise FormatError(msg, hint="do not use this copy: its index points elsewhere")
-        shards.add(shard)
-    return frozenset(shards)
-
-
-def _read_object(path: Path, ref: ModelRef) -> dict[str, object]:
-    with readable(ref):
-        check_size(path.name, path.stat().st_size, ref)
-        content = path.read_bytes()
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as exc:
-        reason = str(exc) if isinstance(exc, json.JSONDecodeError) else type(exc).__name__
-        msg = f"{path.name!r} of {ref} is not JSON: {reason}"
-        raise FormatError(msg, hint=_AGAIN) from exc
-    if not isinstance(value, dict):
-        msg = f"{path.name!r} of {ref} is not a JSON object; got {type(value).__name__}"
-        raise FormatError(msg, hint=_AGAIN)
-    return value
+    return weight_map
 
 
 def regular_files(folder: Path) -> tuple[str, ...]:
@@ -264,13 +186,28 @@ def verify_unchanged(*snapshots: ModelSnapshot) -> None:
 
     Raises:
         IntegrityError: If a file is no longer the one that was hashed.
-    """
+    """  # noqa: DOC502 - raised by refuse_changed()
     for snapshot in snapshots:
         with readable(snapshot.ref):
             changed = [f for f in snapshot.files if stamp_of(snapshot.folder / f.name) != f.stamp]
         if changed:
-            msg = f"{changed[0].name!r} of {snapshot.ref} changed while it was measured"
-            raise IntegrityError(msg, hint="let nothing write to the folder, and run again")
+            refuse_changed(changed[0].name, snapshot.ref)
+        if snapshot.carrier is not None:
+            verify_unchanged(snapshot.carrier)
+
+
+def refuse_changed(name: str, ref: ModelRef) -> NoReturn:
+    """Say that a file is no longer the one that was hashed.
+
+    Args:
+        name: The file.
+        ref: The model it belongs to.
+
+    Raises:
+        IntegrityError: Always.
+    """
+    msg = f"{name!r} of {ref} changed while it was measured"
+    raise IntegrityError(msg, hint="let nothing write to the folder, and run again")
 
 
 @contextmanager

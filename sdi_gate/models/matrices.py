@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from sdi_gate.models.activations import logits
 from sdi_gate.models.hessian import sample_labels
@@ -34,7 +35,7 @@ class TokenReadings:
     gradients: Tensor | None
 
 
-def linear_maps(loaded: LoadedModel) -> dict[str, nn.Linear]:
+def linear_maps(loaded: LoadedModel) -> dict[str, nn.Linear | Conv1D]:
     """Return the linear maps inside the decoder layers.
 
     Args:
@@ -46,8 +47,22 @@ def linear_maps(loaded: LoadedModel) -> dict[str, nn.Linear]:
     return {
         f"{name}.weight": module
         for name, module in loaded.model.named_modules()
-        if isinstance(module, nn.Linear) and is_decoder_layer(layer_of(f"{name}.weight"))
+        if isinstance(module, (nn.Linear, Conv1D)) and is_decoder_layer(layer_of(f"{name}.weight"))
     }
+
+
+def weight_of(module: nn.Linear | Conv1D) -> Tensor:
+    """Return the matrix of a linear map.
+
+    Args:
+        module: The map.
+
+    Returns:
+        Shape ``[outputs, inputs]``, a view without a graph; some families (GPT-2) store it
+        transposed.
+    """
+    weight: Tensor = module.weight.detach()
+    return weight if isinstance(module, nn.Linear) else weight.mT
 
 
 def read_tokens(
@@ -112,17 +127,30 @@ class _Reader:
         self.gradients: dict[str, Tensor] = {}
         self.repeated: set[str] = set()
 
-    def hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def read(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    def hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
+        def read(_module: nn.Module, args: tuple[Tensor, ...], output: object) -> None:
             if name in self.inputs:
                 self.repeated.add(name)
-            if output.shape[:-1] != self._chosen.shape:
+            # Some routers are linear maps by their class and give what they chose.
+            if not isinstance(output, Tensor) or (which := self._rows_of(name, output)) is None:
                 return
-            self.inputs[name] = args[0].detach()[self._chosen]
+            self.inputs[name] = args[0].detach()[which]
             if output.requires_grad:
-                output.register_hook(keep)  # type: ignore[no-untyped-call]
+                output.register_hook(lambda gradient: keep(gradient, which))  # type: ignore[no-untyped-call]
 
-        def keep(gradient: Tensor) -> None:
-            self.gradients[name] = gradient.detach()[self._chosen]
+        def keep(gradient: Tensor, which: Tensor) -> None:
+            self.gradients[name] = gradient.detach()[which]
 
         return read
+
+    def _rows_of(self, name: str, output: Tensor) -> Tensor | None:
+        if output.shape[:-1] == self._chosen.shape:
+            return self._chosen
+        # OPT and shared experts lay the samples end to end. One of several experts can by chance
+        # be given as many tokens, in its own order.
+        flat = output.shape[:-1] == (self._chosen.numel(),)
+        return self._chosen.reshape(-1) if flat and not _is_one_of_several(name) else None
+
+
+def _is_one_of_several(name: str) -> bool:
+    return sum(part.isdigit() for part in name.split(".")) > 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from transformers import AutoTokenizer
 
 from sdi_gate.errors import FormatError
+from sdi_gate.models.strict_json import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from sdi_gate.models.probe import ProbeSet
     from sdi_gate.models.snapshot import ModelSnapshot
 
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_ID = re.compile(r"[0-9]{1,10}")
+_MAX_ID = 1 << 31
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _RESAVE = "re-save the tokenizer with save_pretrained"
 
@@ -83,6 +88,50 @@ def load_tokenizer(snapshot: ModelSnapshot) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def num_addressed(*snapshots: ModelSnapshot) -> int | None:
+    """Count the rows of an embedding that some token addresses.
+
+    Args:
+        snapshots: The base first; others whose tokens count too.
+
+    Returns:
+        One more than the largest token id of any of them; None if the base has no
+        ``tokenizer.json`` that says so.
+    """
+    counts = [_largest_id(snapshot) for snapshot in snapshots]
+    known = [count for count in counts if count is not None]
+    return max(known) + 1 if counts and counts[0] is not None else None
+
+
+def _largest_id(snapshot: ModelSnapshot) -> int | None:
+    plain = _plain(snapshot, _TOKENIZER_FILES[0])
+    model, added = plain.get("model"), plain.get("added_tokens")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    ids: list[object] = []
+    if isinstance(vocabulary, dict):
+        ids.extend(vocabulary.values())
+    elif isinstance(vocabulary, list):
+        ids.append(len(vocabulary) - 1)
+    else:
+        return None
+    if isinstance(added, list):
+        ids.extend(token.get("id") for token in added if isinstance(token, dict))
+    decoder = _plain(snapshot, _TOKENIZER_CONFIG).get("added_tokens_decoder")
+    if isinstance(decoder, dict):
+        ids.extend(int(key) for key in decoder if _ID.fullmatch(key))
+    known = (item for item in ids if type(item) is int and 0 <= item < _MAX_ID)
+    return max(known, default=None)
+
+
+def _plain(snapshot: ModelSnapshot, name: str) -> dict[str, object]:
+    if not any(file.name == name for file in snapshot.files):
+        return {}
+    try:
+        return parse_object((snapshot.folder / name).read_bytes(), name)
+    except (OSError, FormatError):
+        return {}  # whoever loads the tokenizer says what is wrong with it
+
+
 def compare_tokenizers(
     base: PreTrainedTokenizerBase, candidate: PreTrainedTokenizerBase, probe: ProbeSet
 ) -> TokenizerComparison:
@@ -99,8 +148,10 @@ def compare_tokenizers(
     Raises:
         FormatError: If one of them cannot read the probe set.
     """  # noqa: DOC502 - raised by encode()
-    if base.get_vocab() != candidate.get_vocab():
-        sizes = f"{len(base.get_vocab())} and {len(candidate.get_vocab())} entries"
+    ours, theirs = base.get_vocab(), candidate.get_vocab()
+    added = len(theirs) - len(ours)
+    if not ours.items() <= theirs.items():
+        sizes = f"{len(ours)} and {len(theirs)} entries"
         return TokenizerComparison(same=False, detail=f"the vocabularies differ ({sizes})")
     texts = [text for sample in probe.samples for text in (sample.text, sample.prompt) if text]
     different = sum(encode(base, text) != encode(candidate, text) for text in texts)
@@ -109,7 +160,10 @@ def compare_tokenizers(
         return TokenizerComparison(same=False, detail=detail)
     detail = "the same vocabulary, and the same tokens on every probe text"
     differs = []
-    if _construction(base) != _construction(candidate):
+    if added:
+        detail = f"the candidate adds {added} tokens; the same tokens on every probe text"
+        differs.append(f"text with the {added} added tokens")
+    elif _construction(base) != _construction(candidate):
         differs.append("how the tokenizers treat some text or special tokens")
     if getattr(base, "chat_template", None) != getattr(candidate, "chat_template", None):
         detail += "; the chat templates differ, and the base's was used for both"

@@ -2,74 +2,71 @@
 
 from __future__ import annotations
 
-import math
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from sdi_gate.errors import FormatError, IncomparableError
-from sdi_gate.models.inspection import shards_of
+from sdi_gate.errors import FormatError, IncomparableError, StorageError
+from sdi_gate.models.inspection import readable, refuse_changed
+from sdi_gate.models.shards import read_headers, select_shards
+from sdi_gate.models.snapshot import stamp_of_open
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch import Tensor
 
+    from sdi_gate.models.header import StoredTensor
+    from sdi_gate.models.ref import ModelRef
     from sdi_gate.models.snapshot import ModelSnapshot
+    from sdi_gate.models.tensors import TensorInfo, TensorSource
 
-_INDEX = "model.safetensors.index.json"
-_SINGLE = "model.safetensors"
 _PLAIN_DTYPES = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"})
-_AGAIN = "copy or download the model again, every file of it"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorInfo:
-    """Describe a tensor without reading it.
-
-    Attributes:
-        name: Tensor name.
-        dtype: Storage type as safetensors writes it (``F32``, ``BF16``).
-        shape: Shape; empty for a scalar.
-        shard: File that holds it.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    shard: str
-
-    @property
-    def numel(self) -> int:
-        """Return the number of parameters."""
-        return math.prod(self.shape)
+# Types whose elements share bytes have no tensors of their shape in torch: F4, F6_E2M3, F6_E3M2.
+_TORCH = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E8M0": torch.float8_e8m0fnu,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+    "I16": torch.int16,
+    "U16": torch.uint16,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I32": torch.int32,
+    "U32": torch.uint32,
+    "F32": torch.float32,
+    "I64": torch.int64,
+    "U64": torch.uint64,
+    "F64": torch.float64,
+    "C64": torch.complex64,
+}
 
 
 class Checkpoint:
     """Read the names and shapes of a snapshot's weights at once, and tensors one by one.
 
-    Files are mapped, not loaded, and only while the caller holds a tensor of theirs: pages of a
-    file that stays mapped stay resident, so that memory would grow to the size of the model.
+    A tensor is read, not mapped: a file that is cut short while it is mapped ends the process,
+    and what is computed from one read is computed from one content.
 
     Args:
-        snapshot: The model.
+        snapshot: The model; of kind FULL or ADAPTER.
 
     Attributes:
-        tensors: Every tensor by name, in shard order.
+        tensors: Every tensor by name, in shard order, in whatever type safetensors has.
 
     Raises:
         FormatError: If a shard is damaged, holds a tensor twice or does not fit its index.
-        IncomparableError: If weights are stored in a quantised type.
     """
 
     def __init__(self, snapshot: ModelSnapshot) -> None:
         self._snapshot = snapshot
-        self.tensors: dict[str, TensorInfo] = {}
-        for shard in weight_files(snapshot):
-            self._read_header(shard)
+        self._stamps = {file.name: file.stamp for file in snapshot.files}
+        self._stored = read_headers(snapshot.folder, self._stamps.keys(), snapshot.ref)
+        self.tensors: dict[str, TensorInfo] = {
+            name: stored.info for name, stored in self._stored.items()
+        }
 
     def read(self, info: TensorInfo) -> Tensor:
         """Read one tensor.
@@ -81,75 +78,66 @@ class Checkpoint:
             The tensor on the CPU, in its storage type.
 
         Raises:
-            FormatError: If the bytes cannot be read.
-        """  # noqa: DOC502 - raised by _opened()
-        if info.numel == 0:
-            # A header can name a hundred thousand of these, and each opening reads all of it.
-            return torch.empty(info.shape)
-        with self._opened(info.shard) as file:
-            tensor: Tensor = file.get_tensor(info.name)
-        return tensor
+            FormatError: If torch has no such type.
+            IntegrityError: If the file is no longer the one that was hashed.
+        """  # noqa: DOC502 - raised by the functions called
+        where = f"tensor {info.name[:80]!r} in {info.shard!r} of {self._snapshot.ref}"
+        dtype = _TORCH.get(info.dtype)
+        if dtype is None:
+            msg = f"{where} is stored as {info.dtype}, which torch cannot read"
+            raise FormatError(msg, hint="compare the model before it is quantised")
+        stored = self._stored[info.name]
+        content = _room_for(stored.end - stored.begin, where)
+        if info.numel:
+            # Not by the library: it would parse the whole header again for every tensor, and
+            # might read it otherwise than we did.
+            self._fill(content, stored)
+        return content.view(dtype).reshape(info.shape)
 
-    def _read_header(self, shard: str) -> None:
-        with self._opened(shard) as file:
-            for name in file.keys():  # noqa: SIM118 - a safe_open is no mapping
-                entry = file.get_slice(name)
-                self._add(
-                    TensorInfo(
-                        name=name,
-                        dtype=str(entry.get_dtype()),
-                        shape=tuple(entry.get_shape()),
-                        shard=shard,
-                    )
-                )
+    def _fill(self, content: Tensor, stored: StoredTensor) -> None:
+        shard, ref = stored.info.shard, self._snapshot.ref
+        with readable(ref), (self._snapshot.folder / shard).open("rb") as file:
+            same = stamp_of_open(file) == self._stamps[shard]
+            file.seek(stored.begin)
+            if not same or file.readinto(content.numpy().data) < len(content):
+                refuse_changed(shard, ref)
 
-    def _add(self, info: TensorInfo) -> None:
-        where = f"{info.shard!r} of {self._snapshot.ref}"
-        if info.name in self.tensors:
-            other = self.tensors[info.name].shard
-            msg = f"tensor {info.name!r} is in {other!r} and again in {where}; expected it once"
-            raise FormatError(msg, hint=_AGAIN)
+
+def _room_for(size_bytes: int, where: str) -> Tensor:
+    try:
+        return torch.empty(size_bytes, dtype=torch.uint8)
+    except RuntimeError as exc:
+        msg = f"no memory for {where}: needed {size_bytes / (1 << 20):,.1f} MiB"
+        raise StorageError(msg, hint="use a machine with more memory") from exc
+
+
+def refuse_quantised_types(source: TensorSource, ref: ModelRef) -> None:
+    """Refuse weights in a quantised type, where no quantisation says what they mean.
+
+    Args:
+        source: The tensors as they are stored.
+        ref: The model, for messages.
+
+    Raises:
+        IncomparableError: If a tensor is stored in another type than those of plain weights.
+    """
+    for info in source.tensors.values():
         if info.dtype not in _PLAIN_DTYPES:
             msg = (
-                f"tensor {info.name!r} in {where} is stored as {info.dtype}, a quantised type;"
-                f" expected one of {', '.join(sorted(_PLAIN_DTYPES))}"
+                f"tensor {info.name[:80]!r} in {info.shard!r} of {ref} is stored as {info.dtype},"
+                f" a quantised type; expected one of {', '.join(sorted(_PLAIN_DTYPES))}"
             )
             raise IncomparableError(msg, hint="compare the model before it is quantised")
-        self.tensors[info.name] = info
-
-    @contextmanager
-    def _opened(self, shard: str) -> Iterator[Any]:
-        try:
-            with safe_open(self._snapshot.folder / shard, framework="pt") as file:
-                yield file
-        except (SafetensorError, OSError) as exc:
-            msg = f"{shard!r} of {self._snapshot.ref} is not a whole safetensors file: {exc}"
-            raise FormatError(msg, hint=_AGAIN) from exc
 
 
 def weight_files(snapshot: ModelSnapshot) -> tuple[str, ...]:
     """Return the files that hold the model's weights, in shard order.
 
-    The same that transformers loads: ``model.safetensors``, else the shards of its index; else
-    all there are.
-
     Args:
         snapshot: The model.
 
     Returns:
-        File names, sorted, each pinned in the snapshot.
-
-    Raises:
-        FormatError: If the index names a file that is not pinned.
+        File names, sorted, each pinned in the snapshot; see `select_shards`.
     """
     names = {file.name for file in snapshot.files}
-    if _SINGLE in names:
-        return (_SINGLE,)
-    if _INDEX not in names:
-        return tuple(file.name for file in snapshot.weight_files)
-    shards = shards_of(snapshot.folder / _INDEX, snapshot.ref)
-    if not shards <= names:
-        stray = min(shards - names)
-        msg = f"{_INDEX} of {snapshot.ref} names {stray!r}; expected model-….safetensors beside it"
-        raise FormatError(msg, hint=_AGAIN)
-    return tuple(sorted(shards))
+    return select_shards(snapshot.folder, names, snapshot.ref)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdi_gate.report.compared import roles_table, set_aside_table
 from sdi_gate.report.numbers import count, duration, number, plural, size
-from sdi_gate.report.parts import ABSENT, SENTENCE_LIMIT, Section, Table, clean
+from sdi_gate.report.parts import ABSENT, SENTENCE_LIMIT, Section, Table, clean, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,6 +42,8 @@ def alignment_section(document: ResultDocument) -> Section:
         _tensors("base-only", "tensors of the base alone", alignment.base_only),
         _tensors("candidate-only", "tensors of the candidate alone", alignment.candidate_only),
         _mismatched(alignment.mismatched),
+        set_aside_table(document),
+        roles_table(document),
     )
     coverage = number(alignment.coverage, (0.0, 1.0))
     compared = (
@@ -66,9 +69,7 @@ def _tokenizer_sentence(tokenizer: TokenizerEntry) -> str:
 def _settings_that_differ(names: Sequence[str]) -> str:
     if not names:
         return "Configuration: no setting differs that changes what a model computes."
-    shown = ", ".join(names[:_MAX_SETTINGS])
-    more = f" and {count(len(names) - _MAX_SETTINGS)} more" if len(names) > _MAX_SETTINGS else ""
-    differing = clean(f"{shown}{more}", SENTENCE_LIMIT)
+    differing = listed(names, _MAX_SETTINGS)
     return (
         f"Configuration: {plural(len(names), 'setting')} may change what is computed: {differing}."
     )
@@ -83,7 +84,10 @@ def provenance_section(document: ResultDocument) -> Section:
     Returns:
         The section: models, files, settings, signals.
     """
-    models = tuple(zip(_MODEL_FACTS, *map(_model_facts, _models(document)), strict=True))
+    models = (
+        *zip(_MODEL_FACTS, *map(_model_facts, _models(document)), strict=True),
+        *_kinds(document),
+    )
     files = tuple(
         (side, clean(file.name), size(file.size_bytes), file.sha256)
         for side, model in zip(("base", "candidate"), _models(document), strict=True)
@@ -191,6 +195,7 @@ _MODEL_FACTS = (
     "parameters",
     "stored as",
 )
+_KINDS = {"full": "a model", "adapter": "an adapter", "gguf": "a model, as GGUF"}
 
 
 def _models(document: ResultDocument) -> tuple[ModelEntry, ModelEntry]:
@@ -206,6 +211,13 @@ def _model_facts(model: ModelEntry) -> tuple[str, ...]:
         count(model.num_parameters),
         clean(", ".join(model.dtypes)),
     )
+
+
+def _kinds(document: ResultDocument) -> Iterator[tuple[str, str, str]]:
+    kinds = document.base.kind, document.candidate.kind
+    if kinds != ("full", "full"):
+        base, candidate = (_KINDS[kind] for kind in kinds)
+        yield "weight files hold", base, candidate
 
 
 def _settings(document: ResultDocument) -> Iterator[tuple[str, str]]:

@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING
 from sdi_gate.prediction.calibration import load_default
 from sdi_gate.report.document import (
     SCHEMA,
-    AlignmentEntry,
     CalibrationEntry,
     ContributionEntry,
     CostEntry,
     EnvironmentEntry,
     EstimateEntry,
-    FileEntry,
     FindingEntry,
     IndexEntry,
     LayerShareEntry,
     MeasurementEntry,
-    MismatchEntry,
-    ModelEntry,
     ParameterEntry,
     PredictionEntry,
     ProbeEntry,
@@ -27,19 +23,18 @@ from sdi_gate.report.document import (
     SignalEntry,
     StageEntry,
     StratumEntry,
-    TensorEntry,
     TierEntry,
     TokenizerEntry,
     VerdictEntry,
 )
 from sdi_gate.report.indices import ThresholdEntry
+from sdi_gate.report.subjects import alignment_entry, model_entry, readable
 from sdi_gate.signals.divergence import contributions_by_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sdi_gate.gate.result import Environment, Judgement, ModelFacts, ProbeFacts, ScanResult
-    from sdi_gate.models.weights import TensorInfo
+    from sdi_gate.gate.result import Environment, Judgement, ProbeFacts, ScanResult
     from sdi_gate.policy.verdict import Finding
     from sdi_gate.prediction.predict import Prediction
     from sdi_gate.signals.divergence import Contribution, Divergence
@@ -58,9 +53,9 @@ def build_document(result: ScanResult, judgement: Judgement | None) -> ResultDoc
     """
     return ResultDocument(
         schema=SCHEMA,
-        base=_model(result.base),
-        candidate=_model(result.candidate),
-        alignment=_alignment(result),
+        base=model_entry(result.base),
+        candidate=model_entry(result.candidate),
+        alignment=alignment_entry(result),
         tokenizer=TokenizerEntry(same=result.tokenizer.same, detail=result.tokenizer.detail),
         tier=TierEntry(
             requested=result.tier.requested.value,
@@ -122,51 +117,9 @@ def _prediction(prediction: Prediction) -> PredictionEntry:
     )
 
 
-def _model(facts: ModelFacts) -> ModelEntry:
-    snapshot = facts.snapshot
-    return ModelEntry(
-        reference=_text(str(snapshot.ref)),
-        commit=snapshot.commit,
-        digest=snapshot.digest,
-        architecture=_text(facts.architecture),
-        num_parameters=facts.num_parameters,
-        dtypes=facts.dtypes,
-        files=tuple(
-            FileEntry(name=file.name, size_bytes=file.size_bytes, sha256=file.sha256)
-            for file in snapshot.files
-        ),
-    )
-
-
-def _text(name: str) -> str:
-    # A file's name can hold bytes that are no UTF-8, a configuration half of a surrogate pair;
-    # neither can stand in JSON.
-    return name.encode(errors="backslashreplace").decode()
-
-
-def _alignment(result: ScanResult) -> AlignmentEntry:
-    alignment = result.alignment
-    return AlignmentEntry(
-        coverage=alignment.coverage,
-        num_paired=len(alignment.paired),
-        paired_parameters=alignment.paired_parameters,
-        base_only=_tensors(alignment.base_only),
-        candidate_only=_tensors(alignment.candidate_only),
-        mismatched=tuple(
-            MismatchEntry(name=base.name, base_shape=base.shape, candidate_shape=other.shape)
-            for base, other in alignment.mismatched
-        ),
-        config_differences=result.config_differences,
-    )
-
-
-def _tensors(tensors: Iterable[TensorInfo]) -> tuple[TensorEntry, ...]:
-    return tuple(TensorEntry(name=info.name, shape=info.shape) for info in tensors)
-
-
 def _probe(facts: ProbeFacts) -> ProbeEntry:
     return ProbeEntry(
-        name=_text(facts.name),
+        name=readable(facts.name),
         digest=facts.digest,
         num_samples=sum(count for _, count in facts.strata),
         max_tokens=facts.max_tokens,

@@ -38,6 +38,8 @@ def print_report(view: ReportView, console: Console) -> None:
     for section in (view.defects, view.notices):
         if section.tables:
             _print_section(section, console)
+    if view.compared.sentences:
+        _print_section(view.compared, console)
     _print_section(view.index, console)
     _print_section(view.signals, console)
     _print_bars(view, console)

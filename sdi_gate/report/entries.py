@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,11 +35,31 @@ class ModelEntry(Part):
 
     reference: Annotated[str, Field(description="as the user gave it")]
     commit: Annotated[str | None, Field(description="what the revision was resolved to")]
-    digest: Annotated[str, Field(description="sha256 over the weight files' names and digests")]
+    digest: Annotated[
+        str,
+        Field(
+            description="sha256 over the weight files' names and digests; of an adapter, over"
+            " its configuration too"
+        ),
+    ]
     architecture: Annotated[str, Field(description="class named by config.json")]
     num_parameters: Count
     dtypes: Annotated[tuple[str, ...], Field(description="storage types of the tensors, sorted")]
     files: tuple[FileEntry, ...]
+    kind: Annotated[
+        Literal["full", "adapter", "gguf"],
+        Field(description="what the weight files hold: a model, an adapter, or a GGUF model"),
+    ] = "full"
+    quantisation: Annotated[
+        str | None, Field(description="how the weights were quantised, and what dequantised them")
+    ] = None
+    adapter: Annotated[str | None, Field(description="what an adapter adds to its base")] = None
+    ignored: Annotated[
+        tuple[str, ...], Field(description="stored buffers that are computed anew, not compared")
+    ] = ()
+    tied_copies: Annotated[
+        tuple[str, ...], Field(description="stored copies of tensors that are counted once")
+    ] = ()
 
 
 class TensorEntry(Part):
@@ -57,6 +77,37 @@ class MismatchEntry(Part):
     candidate_shape: Shape
 
 
+class VocabularyEntry(Part):
+    """The rows of one tensor that has a row for each token, where not all were compared."""
+
+    name: str
+    compared_rows: Count
+    base_only_rows: Annotated[Count, Field(description="of tokens that the candidate lacks")]
+    candidate_only_rows: Annotated[Count, Field(description="of tokens that were added")]
+    base_padding_rows: Annotated[Count, Field(description="of no token, and left out")]
+    candidate_padding_rows: Annotated[Count, Field(description="of no token, and left out")]
+    added_norm_ratio: Annotated[
+        float | None, Field(ge=0, description="mean norm of an added row / of a compared one")
+    ] = None
+
+
+class RoundingEntry(Part):
+    """What rounding took away between two storage types, which is not counted as drift."""
+
+    floor: Annotated[
+        float, Field(ge=0, description="its norm / that of the tensors that were rounded")
+    ]
+    num_tensors: Count
+
+
+class RoleEntry(Part):
+    """What was compared of one role, such as q or expert gate+up."""
+
+    label: str
+    num_tensors: Count
+    num_parameters: Count
+
+
 class AlignmentEntry(Part):
     """How the tensors of both models were matched; every tensor is in exactly one list."""
 
@@ -69,6 +120,19 @@ class AlignmentEntry(Part):
     config_differences: Annotated[
         tuple[str, ...], Field(description="settings that differ and can change the computation")
     ]
+    vocabulary: tuple[VocabularyEntry, ...] = ()
+    missing_layers: Annotated[
+        tuple[str, ...], Field(description="layer groups that only the base has")
+    ] = ()
+    extra_layers: Annotated[
+        tuple[str, ...], Field(description="layer groups that only the candidate has")
+    ] = ()
+    rounding: Annotated[RoundingEntry | None, Field(description="null if nothing was rounded")] = (
+        None
+    )
+    roles: Annotated[
+        tuple[RoleEntry, ...], Field(description="compared tensors by what they do")
+    ] = ()
 
 
 class TokenizerEntry(Part):

@@ -36,6 +36,8 @@ class _Cut:
 _LADDER = (
     _Cut(table="cost", keep=0, told="the cost by stage"),
     _Cut(table="files", keep=6, told="files of the models"),
+    _Cut(table="set-aside", keep=0, told="stored tensors that were set aside"),
+    _Cut(table="roles", keep=0, told="roles of the tensors"),
     _Cut(table="base-only", keep=5, told="tensors without a partner"),
     _Cut(table="candidate-only", keep=5, told="tensors without a partner"),
     _Cut(table="mismatched", keep=5, told="tensors without a partner"),
@@ -44,6 +46,7 @@ _LADDER = (
     _Cut(table="signal-ids", keep=0, told="the signals' parameters"),
     _Cut(table="files", keep=0, told="files of the models"),
     _Cut(table="strata", keep=20, told="strata"),
+    _Cut(table="vocabulary", keep=4, told="rows of the vocabulary"),
     _Cut(table="findings", keep=15, told="findings that matter less"),
     _Cut(table="notices", keep=5, told="notices"),
     _Cut(table="defects", keep=5, told="defects"),
@@ -52,6 +55,7 @@ _LADDER = (
     _Cut(table="candidate-only", keep=0, told="tensors without a partner"),
     _Cut(table="mismatched", keep=0, told="tensors without a partner"),
     _Cut(table="strata", keep=9, told="strata"),
+    _Cut(table="vocabulary", keep=0, told="rows of the vocabulary"),
     _Cut(table="findings", keep=5, told="findings that matter less"),
     _Cut(table="layers", keep=0, told="layer groups that add least"),
 )
@@ -81,7 +85,10 @@ def _render(environment: SandboxedEnvironment, view: ReportView) -> str:
     for cut in _LADDER:
         if len(text) <= MAX_CHARACTERS:
             break
-        view = _shorten(view, cut)
+        shorter = _shorten(view, cut)
+        if shorter == view:
+            continue
+        view = shorter
         told[cut.told] = None
         text = template.render(view=view, shortened=_shortened(told))
     assert len(text) <= MAX_CHARACTERS, "the shortest report is bounded"  # noqa: S101 - a law
@@ -160,6 +167,7 @@ def _shorten(view: ReportView, cut: _Cut) -> ReportView:
     return replace(
         view,
         findings=_kept(view.findings, cut),
+        compared=_kept(view.compared, cut),
         defects=_kept(view.defects, cut),
         notices=_kept(view.notices, cut),
         layers=_kept(view.layers, cut),

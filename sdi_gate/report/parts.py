@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sdi_gate.report.numbers import count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NAME_LIMIT = 100
 SENTENCE_LIMIT = 240
@@ -128,6 +132,7 @@ class ReportView:
         deciding: The rule that decided, by how much, what follows, and settings that are unusual.
         finding_lines: One line per finding.
         findings: The findings as a table.
+        compared: What the two models are beyond two plain checkpoints of one shape.
         index: The two indices and their contributions.
         signals: The four signals.
         chart: Contribution to the index by layer group; None if there is nothing to draw.
@@ -151,6 +156,7 @@ class ReportView:
     deciding: tuple[str, ...]
     finding_lines: tuple[FindingLine, ...]
     findings: Section
+    compared: Section
     index: Section
     signals: Section
     chart: Chart | None
@@ -189,3 +195,18 @@ def clean(text: str, limit: int = NAME_LIMIT) -> str:
         head, tail = limit - limit // 3 - 1, limit // 3
         line = f"{line[:head]}…{line[-tail:]}"
     return line or "(empty)"
+
+
+def listed(names: Sequence[str], most: int, limit: int = SENTENCE_LIMIT) -> str:
+    """Name the first of several things, and count the rest.
+
+    Args:
+        names: Untrusted names; at least one.
+        most: How many are named.
+        limit: Greatest length of the whole.
+
+    Returns:
+        Such as ``a, b and 3 more``.
+    """
+    more = f" and {count(len(names) - most)} more" if len(names) > most else ""
+    return clean(f"{', '.join(map(clean, names[:most]))}{more}", limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdi_gate.report import background, judgement, measured, places, remarks
+from sdi_gate.report import background, compared, judgement, measured, places, remarks
 from sdi_gate.report.parts import ReportView
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def build_view(document: ResultDocument) -> ReportView:
         deciding=(*judgement.deciding(document), *remarks.unusual_settings(document)),
         finding_lines=judgement.finding_lines(document),
         findings=judgement.findings(document),
+        compared=compared.compared_section(document),
         index=measured.index_section(document),
         signals=measured.signals_section(document),
         chart=places.layer_chart(document),

@@ -75,7 +75,8 @@ def compare_predictions(base: Tensor, candidate: Tensor, targets: Tensor) -> Tok
 
     Args:
         base: Base logits, shape ``[t, v]``, any floating dtype.
-        candidate: Candidate logits, shape ``[t, v]``.
+        candidate: Candidate logits, shape ``[t, w]`` with ``w >= v``: what stands behind the
+            base's columns are tokens that the base does not have, and gives probability 0.
         targets: The tokens that follow, shape ``[t]``, int64.
 
     Returns:
@@ -89,7 +90,8 @@ def compare_predictions(base: Tensor, candidate: Tensor, targets: Tensor) -> Tok
         log_p = base[rows].double().log_softmax(-1)
         log_q = candidate[rows].double().log_softmax(-1)
         target = targets[rows, None]
-        kl = (log_p.exp() * (log_p - log_q)).sum(-1).clamp(min=0)  # rounding; keeps NaN
+        shared = log_q[:, : log_p.shape[1]]
+        kl = (log_p.exp() * (log_p - shared)).sum(-1).clamp(min=0)  # rounding; keeps NaN
         flips = (log_p.argmax(-1) != log_q.argmax(-1)).double()
         nll0, nll1 = -log_p.gather(1, target)[:, 0], -log_q.gather(1, target)[:, 0]
         parts.append(torch.stack([kl, nll0, nll1, flips]).cpu())

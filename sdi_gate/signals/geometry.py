@@ -16,13 +16,15 @@ from sdi_gate.signals.interface import (
     SignalResult,
     inconclusive,
 )
-from sdi_gate.signals.linalg import chunks
+from sdi_gate.signals.linalg import chunks, squares_of_product
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
     from torch import Tensor
+
+    from sdi_gate.signals.linalg import LowRank
 
 METRIC = "relative-distance"
 VERSION = 1
@@ -73,6 +75,27 @@ def sums_of_squares(W0: Tensor, W1: Tensor, device: torch.device) -> tuple[float
         base += float(a.square().sum())
         update += float((b - a).square().sum())
     return base, update
+
+
+def sums_of_squares_low_rank(
+    W0: Tensor, update: LowRank, device: torch.device
+) -> tuple[float, float]:
+    """Sum the squares of a tensor and of its update, which is a product of two thin matrices.
+
+    Args:
+        W0: Base tensor, shape ``[m, n]``, any real dtype.
+        update: Candidate minus base as factors of shapes ``[m, r]`` and ``[r, n]``.
+        device: Where to compute.
+
+    Returns:
+        Sum of squares of ``W0`` and of the update; NaN or infinite if the inputs hold such. The
+        second is exactly 0 if a factor of the update is 0.
+    """
+    base = 0.0
+    # In the chunks of sums_of_squares, so that both ways give the same sum to the bit.
+    for chunk in chunks(W0.reshape(-1), device):
+        base += float(chunk.square().sum())
+    return base, squares_of_product(update, device)
 
 
 def weight_geometry(moments: Sequence[TensorMoments], weighting: DepthWeighting) -> SignalResult:

@@ -23,6 +23,19 @@ _CHUNK_ELEMENTS = 1 << 23
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LowRank:
+    """Hold a matrix as a product of two thin ones: ``left @ right``.
+
+    Attributes:
+        left: Shape ``[m, r]``, float64; ``r`` may be 0, and may exceed ``m`` and ``n``.
+        right: Shape ``[r, n]``, float64.
+    """
+
+    left: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MatrixPair:
     """Hold the same weight matrix of base and candidate.
 
@@ -30,11 +43,13 @@ class MatrixPair:
         base: Shape ``[m, n]``, any floating dtype.
         candidate: Shape ``[m, n]``, any floating dtype.
         device: Where to compute; chunks are moved there as they are needed.
+        update: Candidate minus base, if an adapter says so; else it is subtracted.
     """
 
     base: Tensor
     candidate: Tensor
     device: torch.device
+    update: LowRank | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +174,70 @@ def singular_values(G: Tensor) -> Tensor:
     """
     eigenvalues: Tensor = torch.linalg.eigvalsh(G)
     return eigenvalues.flip(0).clamp(min=0).sqrt()
+
+
+def product_core(product: LowRank, device: torch.device) -> Tensor:
+    r"""Shrink a product of thin matrices to a small matrix of the same singular values.
+
+    With thin QR decompositions :math:`B = Q_B R_B` and :math:`A^\top = Q_A R_A` of the factors,
+    :math:`B A = Q_B (R_B R_A^\top) Q_A^\top`. Cost :math:`O((m + n) r^2)`; nothing of the
+    product's size exists.
+
+    Args:
+        product: The factors, shapes ``[m, r]`` and ``[r, n]``.
+        device: Where to compute.
+
+    Returns:
+        :math:`R_B R_A^\top`, shape ``[min(m, r), min(n, r)]``, float64; exactly 0 if a factor is
+        and the other is finite, all NaN if a factor is not finite.
+    """
+    left = product.left.to(device=device, dtype=torch.float64)
+    right = product.right.to(device=device, dtype=torch.float64)
+    core = torch.linalg.qr(left, mode="r").R @ torch.linalg.qr(right.mT, mode="r").R.mT
+    # LAPACK's reflectors can lose a NaN: the R of a column that holds one may be a number.
+    return core if is_finite(left) and is_finite(right) else torch.full_like(core, torch.nan)
+
+
+def singular_values_of_product(product: LowRank, device: torch.device) -> Tensor:
+    """Return the singular values of a product of thin matrices, without forming it.
+
+    Exact to about ``eps`` times the product of the factors' norms, where the way over the Gram
+    matrix of the product is exact to the root of that. Invariant to ``(left @ M, M^-1 @ right)``.
+
+    Args:
+        product: The factors, shapes ``[m, r]`` and ``[r, n]``, neither ``m`` nor ``n`` 0.
+        device: Where to compute.
+
+    Returns:
+        Shape ``[min(m, n)]``, float64, descending, padded with zeros; all NaN if the factors or
+        their product are not finite.
+    """
+    core = product_core(product, device)
+    p = min(product.left.shape[0], product.right.shape[1])
+    s = torch.zeros(p, dtype=torch.float64, device=device)
+    if not bool(torch.isfinite(core).all()):
+        return s.fill_(torch.nan)
+    if core.numel():
+        values = torch.linalg.svdvals(core)[:p]
+        s[: len(values)] = values
+    return s
+
+
+def squares_of_product(product: LowRank, device: torch.device) -> float:
+    r"""Sum the squares of a product of thin matrices, without forming it.
+
+    Equal to :math:`\mathrm{tr}((B^\top B)(A A^\top))`, and taken as
+    :math:`\|R_B R_A^\top\|_F^2` (see `product_core`): where the factors are large and their
+    product is small, the trace loses twice as many digits.
+
+    Args:
+        product: The factors, shapes ``[m, r]`` and ``[r, n]``.
+        device: Where to compute.
+
+    Returns:
+        At least 0; exactly 0 if a factor is; NaN or infinite if a factor is not finite.
+    """
+    return float(product_core(product, device).square().sum())
 
 
 def factorise(G: Tensor) -> Factors:

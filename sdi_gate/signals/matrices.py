@@ -16,6 +16,7 @@ from sdi_gate.signals.linalg import (
     gram_of_update,
     long_side_vectors,
     singular_values,
+    singular_values_of_product,
     subspace_overlap,
     tall,
     transposed_product,
@@ -196,16 +197,14 @@ def compare_matrices(pair: MatrixPair, top_k: int = TOP_K) -> MatrixComparison:
         The comparison. Equal matrices give exactly 0 in every number. If a matrix holds NaN or
         infinity, every real number is NaN and `spectral_divergence` is inconclusive.
         Cost: three Gram matrices and their eigenvalues, :math:`O(q p^2 + p^3)`; memory five
-        ``[p, p]`` float64 matrices, one ``[q, p]`` one, and a chunk.
+        ``[p, p]`` float64 matrices, one ``[q, p]`` one, and a chunk. Where the pair holds its
+        update as a product of thin matrices, two Gram matrices and :math:`O(q r^2)`.
     """
-    G0, G1, G2 = (
-        gram(pair.base, pair.device),
-        gram(pair.candidate, pair.device),
-        gram_of_update(pair),
-    )
-    if not all(bool(torch.isfinite(G.diagonal()).all()) for G in (G0, G1, G2)):
+    G0, G1 = gram(pair.base, pair.device), gram(pair.candidate, pair.device)
+    s_update = _update_spectrum(pair)
+    if s_update is None or not all(_is_finite_gram(G) for G in (G0, G1)):
         return _NOT_FINITE
-    F0, F1, s_update = factorise(G0), factorise(G1), singular_values(G2)
+    F0, F1 = factorise(G0), factorise(G1)
     p, q = len(F0.s), max(pair.base.shape)
     k = min(top_k, max(1, p // 4))
     k0, k1 = min(k, F0.rank), min(k, F1.rank)
@@ -222,6 +221,18 @@ def compare_matrices(pair: MatrixPair, top_k: int = TOP_K) -> MatrixComparison:
         update_signal_share=signal_energy_share(s_update, p / q),
         update_stable_rank=stable_rank(s_update),
     )
+
+
+def _update_spectrum(pair: MatrixPair) -> Tensor | None:
+    if pair.update is not None:
+        s = singular_values_of_product(pair.update, pair.device)
+        return s if bool(torch.isfinite(s).all()) else None
+    G = gram_of_update(pair)
+    return singular_values(G) if _is_finite_gram(G) else None
+
+
+def _is_finite_gram(G: Tensor) -> bool:
+    return bool(torch.isfinite(G.diagonal()).all())
 
 
 def _log_ratio(new: float, old: float) -> float | None:

@@ -51,7 +51,11 @@ class TensorComparison:
 
 
 def spectral_divergence(
-    comparisons: Sequence[TensorComparison], weighting: DepthWeighting, top_k: int = TOP_K
+    comparisons: Sequence[TensorComparison],
+    weighting: DepthWeighting,
+    top_k: int = TOP_K,
+    *,
+    turned: bool = False,
 ) -> SignalResult:
     r"""Compute the spectral divergence of a model: spectra and subspaces, averaged over depth.
 
@@ -66,6 +70,8 @@ def spectral_divergence(
         comparisons: Comparison of every tensor with at least two axes, in model order.
         weighting: Depth weights over the layer groups.
         top_k: Upper bound for the dimension of the subspaces, as the comparisons were made.
+        turned: Whether matrices that are stored as ``[inputs, outputs]`` were turned before, so
+            that intruder dimensions are of the outputs in every family.
 
     Returns:
         The headline with its terms per layer and per tensor. Inconclusive if there is no matrix
@@ -75,7 +81,7 @@ def spectral_divergence(
         Martin and Mahoney (2021), arXiv:1810.01075, for spectra as a model's quality; Shuttleworth
         et al. (2024), arXiv:2410.21228, for subspaces. The combination is ours and provisional.
     """
-    signal_id = _signal_id(weighting, top_k)
+    signal_id = _signal_id(weighting, top_k, turned=turned)
     problem = _problem(comparisons)
     if problem:
         return inconclusive(signal_id, METRIC, problem)
@@ -107,13 +113,14 @@ def spectral_divergence(
     )
 
 
-def _signal_id(weighting: DepthWeighting, top_k: int) -> SignalId:
+def _signal_id(weighting: DepthWeighting, top_k: int, *, turned: bool) -> SignalId:
     return SignalId(
         name=SignalName.SPECTRAL_DIVERGENCE,
         version=VERSION,
         parameters=(
             ("depth-weights", str(weighting)),
             ("intruder-cosine", str(INTRUDER_COSINE)),
+            *((("stored-transposed", "turned"),) if turned else ()),
             ("top-k", str(top_k)),
         ),
     )

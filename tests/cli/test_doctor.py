@@ -1,5 +1,7 @@
 import json
 import os
+import sys
+from importlib import metadata
 
 import pytest
 from commands import environment, run_process
@@ -81,6 +83,24 @@ def test_doctor_looks_for_room_above_a_cache_that_is_not_there_yet(run_here, mon
     assert "\x1b" not in ended.out
     assert "GB free)" in ended.out
     assert not cache.exists()
+
+
+def test_doctor_says_which_formats_of_quantised_checkpoints_it_can_read(run_here, monkeypatch):
+    versions = {"bitsandbytes": "0.50.2", "gguf": "0.19.0"}
+    version = metadata.version
+
+    def of(name):
+        if name == "compressed-tensors":
+            raise metadata.PackageNotFoundError(name)
+        return versions.get(name) or version(name)
+
+    monkeypatch.setattr(metadata, "version", of)
+    for name in ("bitsandbytes", "compressed_tensors", "gguf"):
+        monkeypatch.setitem(sys.modules, name, None)  # An import of it would fail.
+    found = json.loads(run_here("doctor", "--json").out)
+    assert found["bitsandbytes"] == "0.50.2"
+    assert found["compressed-tensors"] == "absent; checkpoints of its format are refused"
+    assert found["gguf"] == "0.19.0"
 
 
 def test_where_a_process_does_not_know_its_processors_those_of_the_machine_count(monkeypatch):

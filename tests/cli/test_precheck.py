@@ -11,7 +11,7 @@ from sdi_gate.cli.precheck import look_ahead
 from sdi_gate.errors import ExitCode, UsageError
 
 
-def options(tmp_path: Path, base: str, calibration: Path | None = None) -> ScanOptions:
+def options(tmp_path: Path, base: str | None, calibration: Path | None = None) -> ScanOptions:
     return ScanOptions(
         base=base,
         candidate="file:x",
@@ -42,8 +42,9 @@ def test_an_endpoint_that_is_no_url_matters_only_where_the_hub_is_needed(
     tmp_path, monkeypatch, endpoint
 ):
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
-    with pytest.raises(UsageError, match="HF_ENDPOINT is not a URL"):
-        look_ahead(options(tmp_path, "hf:org/name"))
+    for base in ("hf:org/name", None):
+        with pytest.raises(UsageError, match="HF_ENDPOINT is not a URL"):
+            look_ahead(options(tmp_path, base))
     look_ahead(options(tmp_path, "file:y"))
     assert "HF_ENDPOINT" not in os.environ
 

@@ -202,14 +202,19 @@ def test_the_folder_of_the_report_is_named_without_control_characters(run_here, 
     assert f"Result: {tmp_path}/\\x1b[31mred/result.json" in ended.out
 
 
-def test_a_tensor_with_a_hostile_name_colours_no_log(run_here, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("model.layers.0.\x1b[31mred\n::error::x", 4), ("::error::[red]x", 0)],
+    ids=["refused", "printable"],
+)
+def test_a_tensor_with_a_hostile_name_colours_no_log(name, code, run_here, tmp_path):
     def add(tensors):
-        tensors["model.layers.0.\x1b[31mred\n::error::x"] = tensors["model.norm.weight"].clone()
+        tensors[name] = tensors["model.norm.weight"].clone()
 
     folder = rewrite(build_base(tmp_path / "base"), add)
     both = references(folder, folder)
     ended = run_here("-v", "scan", *both, "--tier", "weights", "--out", tmp_path / "out")
-    assert ended.code == 0, ended.err
+    assert ended.code == code, ended.err
     assert "\x1b" not in ended.err + ended.out
     assert not re.search("^::error", ended.err + ended.out, re.MULTILINE)
 

@@ -8,7 +8,7 @@ from commands import assert_one_clear_error, environment, references, run_proces
 USAGE = {
     "unknown-option": (("scan", "--nonsense"), "No such option"),
     "unknown-command": (("measure",), "No such command"),
-    "no-base": (("scan", "--candidate", "file:x"), "Missing option '--base'"),
+    "no-candidate": (("scan", "--base", "file:x"), "Missing option '--candidate'"),
     "no-policy": (("check", "--base", "file:x", "--candidate", "file:x"), "'--policy'"),
     "tier": (("scan", "--tier", "deep"), "'deep' is not one of"),
     "device": (("scan", "--device", "tpu"), "'tpu' is not one of"),
@@ -124,8 +124,9 @@ sys.exit(f"loaded {heavy}" if heavy else code)
     [
         (("--base", "nonsense", "--policy", "policies/default.yml"), 2),
         (("--base", "file:x", "--policy", "missing.yml"), 3),
+        (("--policy", "missing.yml"), 3),
     ],
-    ids=["reference", "policy"],
+    ids=["reference", "policy", "no base"],
 )
 def test_what_is_wrong_with_the_options_is_told_before_torch_is_loaded(arguments, code, tmp_path):
     words = [*arguments, "--candidate", "file:x", "--out", str(tmp_path / "out")]

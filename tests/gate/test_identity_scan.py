@@ -139,18 +139,50 @@ def test_another_seed_moves_the_curvature_and_the_loss_metric_and_nothing_else(l
     assert ("seed", "1") in other.id.parameters
 
 
-def test_a_storage_type_of_fewer_bits_is_seen_as_its_rounding(tmp_path):
-    base = build_base(tmp_path / "base")
+def half(tensors):
+    tensors.update({name: tensor.bfloat16() for name, tensor in tensors.items()})
 
-    def halve(tensors):
-        tensors.update({name: tensor.bfloat16() for name, tensor in tensors.items()})
 
-    result = scan(base, perturb(base, tmp_path / "half", halve))
-    assert result.candidate.dtypes == ("BF16",)
+@pytest.mark.parametrize("candidate", ["coarser", "finer"])
+def test_the_same_weights_in_another_type_score_zero_and_the_rounding_is_shown(tmp_path, candidate):
+    fine = build_base(tmp_path / "fine")
+    coarse = perturb(fine, tmp_path / "coarse", half)
+    result = scan(fine, coarse) if candidate == "coarser" else scan(coarse, fine)
     assert result.tier.ran is Tier.FULL
-    value = by_name(result)[SignalName.WEIGHT_GEOMETRY].estimate.value
-    assert 0 < value < 2e-3
-    assert result.base.num_parameters == result.candidate.num_parameters
+    assert {result.base.dtypes, result.candidate.dtypes} == {("F32",), ("BF16",)}
+    assert all(signal.estimate.value == 0.0 for signal in result.signals)
+    assert result.sdi.estimate.value == 0.0
+    # Half a step of 8 bits, spread evenly, over numbers of all sizes: see docs/sdi.md.
+    assert result.rounding.floor == pytest.approx(1.66e-3, rel=0.05)
+    assert len(result.notices) == (candidate == "finer")
+
+
+def test_an_update_in_a_finer_type_is_measured_though_it_rounds_to_the_base(tmp_path):
+    fine = build_base(tmp_path / "fine")
+    base = perturb(fine, tmp_path / "base", half)
+
+    def whisper(tensors):
+        tensors.update({name: 1.0005 * tensor.float() for name, tensor in tensors.items()})
+
+    candidate = perturb(base, tmp_path / "candidate", whisper)
+    loud = scan(base, candidate, "weights")
+    value = by_name(loud)[SignalName.WEIGHT_GEOMETRY].estimate.value
+    assert value == pytest.approx(5e-4, rel=1e-3)
+    assert loud.rounding is None
+
+
+def test_training_in_the_coarser_type_is_measured_from_the_rounded_base(tmp_path):
+    fine = build_base(tmp_path / "fine")
+    coarse = perturb(fine, tmp_path / "coarse", half)
+    name = "model.layers.0.mlp.up_proj.weight"
+    moved = perturb(coarse, tmp_path / "moved", lambda t: t[name].mul_(2))
+    result = scan(fine, moved, "weights")
+    rows = by_name(result)[SignalName.WEIGHT_GEOMETRY].measurements
+    found = {
+        r.tensor: r.estimate.value for r in rows if r.metric == "relative-distance" and r.tensor
+    }
+    assert found.pop(name) == 1.0
+    assert set(found.values()) == {0.0}
 
 
 def test_the_candidates_own_noise_is_measured_from_the_base_not_the_reverse(ladder):

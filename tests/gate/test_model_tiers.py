@@ -119,7 +119,8 @@ def test_base_and_candidate_share_signs_tokens_and_luck_and_no_two_draws_do(sett
         assert base[0] is models.base
         assert candidate[0] is models.candidate
         assert base[1] is candidate[1]
-        assert base[2] is candidate[2]
+        assert base[2].keys() == candidate[2].keys()
+        assert all(base[2][name] is candidate[2][name] for name in base[2])
         assert base[3] is candidate[3]
         assert candidate[4] is None
         assert base[2].keys() == parameters_of(models.base).keys()

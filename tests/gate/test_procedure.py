@@ -10,15 +10,18 @@ from datetime import UTC, datetime
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_models import (
     CHAT_TEMPLATE,
     VOCABULARY,
+    WEIGHTS,
     add_noise,
     build_base,
     build_tokenizer,
     edit_json,
     perturb,
     request_of,
+    rewrite,
     scan,
     tiny_probe,
 )
@@ -225,18 +228,71 @@ def test_the_shorter_of_two_models_says_where_to_cut(copies):
 # Alignment.
 
 
-def test_a_grown_vocabulary_is_said_and_leaves_the_weights(tmp_path):
+def grow(base, folder, rows):
+    """Save a copy with more rows, of which those of the base are the same."""
+    grown = build_base(folder, vocab_size=VOCABULARY + rows)
+    old = load_file(base / WEIGHTS)
+
+    def keep(tensors):
+        for name, tensor in tensors.items():
+            tensors[name] = tensor.clone()
+            tensors[name][: len(old[name])] = old[name]
+
+    return rewrite(grown, keep)
+
+
+def test_a_grown_vocabulary_is_compared_in_the_rows_that_both_have(tmp_path):
     base = build_base(tmp_path / "base")
-    grown = build_base(tmp_path / "grown", vocab_size=VOCABULARY + 8)
-    build_tokenizer().save_pretrained(grown)
+    grown = grow(base, tmp_path / "grown", 8)
+    edit_tokens(grown, 8)
     result = scan(base, grown)
-    names = {pair[0].name for pair in result.alignment.mismatched}
-    assert names == {"model.embed_tokens.weight", "lm_head.weight"}
-    assert 0 < result.alignment.coverage < 1
-    assert result.facts.coverage == result.alignment.coverage
+    rows = {found.name: found for found in result.alignment.vocabulary}
+    assert rows.keys() == {"model.embed_tokens.weight", "lm_head.weight"}
+    assert {(r.compared, r.candidate_only, r.base_only) for r in rows.values()} == {(300, 8, 0)}
+    assert {row.num_rows for row in result.added_rows} == {8}
+    assert all(row.norm_ratio == pytest.approx(1.0, rel=0.5) for row in result.added_rows)
+    whole = result.candidate.num_parameters
+    assert result.facts.coverage == (whole - 2 * 8 * 16) / whole
+    # What both have is the same to the bit; the head's new rows take probability from the others.
+    assert result.tier.ran is Tier.FULL
+    by_name = {signal.name: signal for signal in result.signals}
+    for name in ("weight-geometry", "spectral-divergence", "representation-drift"):
+        assert by_name[name].estimate.value == 0.0
+    assert 0.0 < by_name["behaviour"].estimate.value < 1.0
+    assert "adds 8 tokens" in result.tokenizer.detail
+
+
+def test_rows_that_no_token_addresses_are_left_out(tmp_path):
+    base = build_base(tmp_path / "base")
+    padded = grow(base, tmp_path / "padded", 8)
+    forth, back = scan(base, padded, "weights"), scan(padded, base, "weights")
+    for result in (forth, back):
+        assert result.alignment.coverage == 1.0
+        assert result.added_rows == ()
+        assert by_signal(result, "weight-geometry") == 0.0
+        assert any("no token addresses" in notice for notice in result.notices)
+    assert scan(padded, base).tier.ran is Tier.FULL
+    assert scan(base, padded).tier.ran is Tier.FULL
+
+
+def test_tokens_that_the_candidate_lost_keep_the_models_apart(tmp_path):
+    whole = build_base(tmp_path / "whole")
+    less = build_base(tmp_path / "less", vocab_size=VOCABULARY - 8)
+    result = scan(whole, less)
+    assert {row.base_only for row in result.alignment.vocabulary} == {8}
+    assert result.alignment.coverage < 1.0
     assert result.tier.ran is Tier.WEIGHTS
-    assert "do not have the same tensors" in result.tier.reason
-    assert result.candidate.num_parameters == result.base.num_parameters + 2 * 8 * 16
+
+
+def by_signal(result, name):
+    return next(s for s in result.signals if s.name == name).estimate.value
+
+
+def edit_tokens(folder, count):
+    """Give a saved tokenizer more tokens."""
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens([f"<new{i}>" for i in range(count)])
+    tokenizer.save_pretrained(folder)
 
 
 def test_a_tensor_that_is_missing_leaves_the_weights_without_a_forward_pass(copies):

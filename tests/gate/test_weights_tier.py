@@ -12,10 +12,11 @@ from checkpoint_files import CONFIG, write_json
 from safetensors.torch import save_file
 from tiny_models import CPU, WEIGHTS, snapshot
 
+from sdi_gate.gate.models import open_pair
 from sdi_gate.gate.request import Settings
 from sdi_gate.gate.weights_tier import Weights, measure_weights
-from sdi_gate.models.layers import align
-from sdi_gate.models.weights import Checkpoint
+from sdi_gate.models.alignment import align
+from sdi_gate.models.opening import open_model
 from sdi_gate.progress import NullProgress
 from sdi_gate.signals.interface import Outcome
 from sdi_gate.signals.linalg import MatrixPair
@@ -30,8 +31,7 @@ def write(folder, tensors):
 
 
 def measure(base, candidate, progress=None, **settings):
-    ours, theirs = Checkpoint(snapshot(base)), Checkpoint(snapshot(candidate))
-    weights = Weights(base=ours, candidate=theirs, alignment=align(ours.tensors, theirs.tensors))
+    weights = open_pair(snapshot(base), snapshot(candidate))
     return measure_weights(weights, Settings(**settings), CPU, progress or NullProgress())
 
 
@@ -161,7 +161,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def measure_first(folder, count):
-    checkpoint = Checkpoint(snapshot(folder))
+    checkpoint = open_model(snapshot(folder))
     some = dict(list(checkpoint.tensors.items())[:count])
     weights = Weights(base=checkpoint, candidate=checkpoint, alignment=align(some, some))
     found = measure_weights(weights, Settings(), CPU, NullProgress())

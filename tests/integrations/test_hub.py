@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from checkpoint_files import INDEX, write_checkpoint, write_json, write_weights
+from checkpoint_files import (
+    INDEX,
+    write_adapter,
+    write_checkpoint,
+    write_json,
+    write_weights,
+)
 from hub_server import HubServer, git_sha1, sha256
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.utils import close_session
@@ -27,9 +33,11 @@ from sdi_gate.errors import (
     StorageError,
     UnreachableError,
 )
-from sdi_gate.integrations.hub import HubSource, _Meter
+from sdi_gate.integrations.hub import HubSource
 from sdi_gate.integrations.hub_cache import PromisedFile
+from sdi_gate.integrations.hub_meter import Meter
 from sdi_gate.models.ref import ModelRef
+from sdi_gate.models.snapshot import SnapshotKind
 from sdi_gate.progress import NullProgress
 
 if TYPE_CHECKING:
@@ -468,6 +476,142 @@ def test_a_huge_configuration_is_refused_before_it_is_downloaded(hub, model, fet
     assert hub.paths("HEAD") == []
 
 
+def test_a_giant_tokenizer_is_refused_before_it_is_downloaded(hub, model, fetch):
+    hub.commit(NAME, model)
+
+    def inflate(answer: dict) -> None:
+        for sibling in answer["siblings"]:
+            if sibling["rfilename"] == "tokenizer.json":
+                sibling["size"] = 1 << 40
+
+    hub.faults.info = inflate
+    with pytest.raises(FormatError, match=r"'tokenizer\.json' of .* at most 200,000,000 bytes"):
+        fetch()
+    assert hub.paths("HEAD") == []
+
+
+def test_a_shard_whose_header_is_damaged_is_refused(hub, model, fetch):
+    (model / "model-00001-of-00002.safetensors").write_bytes(b"\xff" * 64)
+    hub.commit(NAME, model)
+    with pytest.raises(
+        FormatError, match=r"'model-00001-.*' of hf:org/model announces a header of"
+    ):
+        fetch()
+
+
+# Adapters and GGUF.
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    """An adapter as it is uploaded: with a tokenizer, a pickle and a model's configuration."""
+    folder = write_adapter(tmp_path / "adapter")
+    write_json(folder / "tokenizer_config.json", {"model_max_length": 8})
+    write_json(folder / "tokenizer.json", {"version": "1.0"})
+    write_json(folder / "config.json", {"model_type": "llama"})
+    (folder / "training_args.bin").write_bytes(b"pickle")
+    return folder
+
+
+ADAPTER_FILES = [
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+]
+
+
+def test_an_adapter_is_fetched_with_its_configuration_first_and_its_weights_last(
+    hub, adapter, fetch
+):
+    commit = hub.commit(NAME, adapter)
+    snapshot = fetch()
+    assert (snapshot.kind, snapshot.commit) == (SnapshotKind.ADAPTER, commit)
+    assert [file.name for file in snapshot.files] == ADAPTER_FILES
+    asked = [path.rsplit("/", 1)[1] for path in hub.paths("HEAD")]
+    assert sorted(asked) == ADAPTER_FILES
+    assert set(asked[:2]) == {"adapter_config.json", "tokenizer_config.json"}
+    assert asked[-1] == "adapter_model.safetensors"
+
+
+def test_offline_an_adapter_is_what_it_is_online(hub, adapter, fetch):
+    hub.commit(NAME, adapter)
+    online = fetch()
+    hub.requests.clear()
+    assert fetch(offline=True) == online
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_offline_refuses_a_partial_adapter(hub, adapter, fetch, name):
+    hub.commit(NAME, adapter)
+    (fetch().folder / name).unlink()
+    with pytest.raises(UnreachableError, match=f"offline, and .* only a part .* '{name}'"):
+        fetch(offline=True)
+
+
+def test_an_adapter_beside_a_full_model_is_refused_before_any_download(hub, model, fetch):
+    write_adapter(model)
+    hub.commit(NAME, model)
+    with pytest.raises(FormatError, match="other weights than adapter_model"):
+        fetch()
+    assert hub.paths("HEAD") == []
+
+
+def test_offline_an_adapter_beside_a_full_model_is_refused_too(hub, model, fetch, tmp_path):
+    write_adapter(model)
+    hub.commit(NAME, model)
+    snapshot_download(NAME, endpoint=hub.url, cache_dir=tmp_path / "cache")
+    with pytest.raises(FormatError, match="other weights than adapter_model"):
+        fetch(offline=True)
+
+
+def test_an_adapter_that_wants_remote_code_is_refused_before_its_weights(hub, adapter, fetch):
+    write_json(adapter / "adapter_config.json", {"auto_map": {"AutoModel": "x.X"}})
+    hub.commit(NAME, adapter)
+    with pytest.raises(FormatError, match="wants to run code"):
+        fetch()
+    assert not any(path.endswith(".safetensors") for path in hub.paths())
+
+
+def test_a_gguf_model_is_fetched_with_its_weights_last(hub, fetch, tmp_path):
+    folder = write_checkpoint(tmp_path / "gguf")
+    (folder / "model.safetensors").unlink()
+    (folder / "model-Q8_0.gguf").write_bytes(b"GGUF and more")
+    hub.commit(NAME, folder)
+    online = fetch()
+    assert online.kind is SnapshotKind.GGUF
+    assert [path.rsplit("/", 1)[1] for path in hub.paths("HEAD")][-1] == "model-Q8_0.gguf"
+    assert fetch(offline=True) == online
+
+
+def test_a_gguf_model_needs_no_configuration(hub, fetch, tmp_path):
+    (tmp_path / "gguf").mkdir()
+    (tmp_path / "gguf" / "x.gguf").write_bytes(b"GGUF and more")
+    hub.commit(NAME, tmp_path / "gguf")
+    online = fetch()
+    assert [file.name for file in online.files] == ["x.gguf"]
+    assert fetch(offline=True) == online
+
+
+def test_beside_safetensors_no_gguf_is_fetched(hub, model, fetch):
+    for name in ("a.gguf", "b.gguf"):
+        (model / name).write_bytes(b"GGUF and more")
+    hub.commit(NAME, model)
+    assert fetch().kind is SnapshotKind.FULL
+    assert not any(path.endswith(".gguf") for path in hub.paths())
+
+
+def test_several_gguf_files_are_refused_before_any_download(hub, fetch, tmp_path):
+    (tmp_path / "gguf").mkdir()
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / "gguf" / name).write_bytes(b"GGUF and more")
+    hub.commit(NAME, tmp_path / "gguf")
+    with pytest.raises(FormatError, match="holds 2 GGUF files"):
+        fetch()
+    assert hub.paths("HEAD") == []
+
+
 # Integrity.
 
 
@@ -584,10 +728,10 @@ def test_a_model_that_does_not_fit_is_refused_with_both_figures(hub, model, fetc
     def inflate(answer: dict) -> None:
         for sibling in answer["siblings"]:
             if sibling["rfilename"].endswith(".safetensors"):
-                sibling["lfs"]["size"] = 1 << 60
+                sibling["lfs"]["size"] = 1 << 41
 
     hub.faults.info = inflate
-    with pytest.raises(StorageError, match=r"needed 2,199,023,255,552\.0 MiB, free [\d,]+\.\d MiB"):
+    with pytest.raises(StorageError, match=r"needed 4,194,304\.0 MiB, free [\d,]+\.\d MiB"):
         fetch()
     assert hub.paths("HEAD") == []
 
@@ -804,9 +948,34 @@ def test_a_link_to_something_that_is_no_blob_is_refused_offline(hub, model, fetc
         fetch(offline=True)
 
 
+def test_a_link_out_of_the_cache_is_refused_even_if_its_content_is_right(
+    hub, model, fetch, tmp_path
+):
+    hub.commit(NAME, model)
+    shard = fetch().folder / "model-00001-of-00002.safetensors"
+    outside = tmp_path / "outside"
+    outside.write_bytes(shard.read_bytes())
+    shard.unlink()
+    shard.symlink_to(outside)
+    with pytest.raises(
+        FormatError, match=r"'model-00001-.*' of hf:org/model is a link that leaves"
+    ):
+        fetch()
+
+
+@pytest.mark.parametrize("offline", [False, True], ids=["online", "offline"])
+def test_a_blob_that_links_out_of_the_cache_is_refused(hub, model, fetch, tmp_path, offline):
+    hub.commit(NAME, model)
+    blob = (fetch().folder / "model-00001-of-00002.safetensors").resolve()
+    blob.rename(tmp_path / "outside")
+    blob.symlink_to(tmp_path / "outside")
+    with pytest.raises(FormatError, match="is a link that leaves the model's folder"):
+        fetch(offline=offline)
+
+
 def test_a_server_that_sends_more_than_it_promised_is_stopped():
     file = PromisedFile(name="model.safetensors", size_bytes=10, digest="0" * 64)
-    meter = _Meter([file], NullProgress(), ModelRef.parse(f"hf:{NAME}"))
+    meter = Meter([file], NullProgress(), ModelRef.parse(f"hf:{NAME}"))
     bar = meter.bar_for(file.name)(total=10)
     bar.update(10)
     with pytest.raises(
@@ -840,6 +1009,7 @@ import json, sys
 from sdi_gate.errors import SdiGateError
 from sdi_gate.integrations.hub import HubSource
 from sdi_gate.models.ref import ModelRef
+from sdi_gate.models.snapshot import SnapshotKind
 from sdi_gate.progress import NullProgress
 try:
     snapshot = HubSource().fetch(ModelRef.parse("hf:org/model"), NullProgress())

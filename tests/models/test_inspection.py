@@ -6,126 +6,27 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from checkpoint_files import INDEX, write_checkpoint, write_json
-from hypothesis import given
-from hypothesis import strategies as st
+from checkpoint_files import INDEX, write_adapter, write_checkpoint, write_json
 
-from sdi_gate.errors import AccessError, ExitCode, FormatError, IntegrityError
+from sdi_gate.errors import AccessError, FormatError, IntegrityError
 from sdi_gate.models.folder import FolderSource
 from sdi_gate.models.inspection import (
     check_contents,
-    check_listing,
-    check_size,
-    is_index,
-    is_inspected,
-    is_weights,
     pin_files,
+    read_json,
     readable,
     regular_files,
     shards_of,
     verify_unchanged,
 )
+from sdi_gate.models.listing import check_listing, is_weights
 from sdi_gate.models.ref import ModelRef, Scheme
-from sdi_gate.models.snapshot import is_wanted
 from sdi_gate.progress import NullProgress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 REF = ModelRef(scheme=Scheme.FILE, location="some/model")
-COMPLETE = ("config.json", "model.safetensors")
-
-
-def test_config_and_weights_are_enough():
-    assert check_listing(COMPLETE, REF) is None
-
-
-@pytest.mark.parametrize(
-    ("names", "text"),
-    [
-        ((), r"^file:some/model holds no files; expected config\.json"),
-        (("README.md",), r"holds no config\.json; expected a model in transformers format"),
-        (("sub/config.json", "model.safetensors"), r"holds no config\.json"),
-        (("config.json",), r"holds config\.json but no weights; expected \*\.safetensors"),
-        (("config.json", "sub/model.safetensors"), r"holds config\.json but no weights"),
-        (("config.json", INDEX), r"holds config\.json but no weights"),
-        (
-            ("config.json", "pytorch_model.bin"),
-            r"no weights; expected .*, got 'pytorch_model\.bin', a format that can run code",
-        ),
-        (("adapter_config.json", "adapter_model.safetensors"), "adapters are not supported yet"),
-        ((*COMPLETE, "adapter_config.json"), "adapters are not supported yet"),
-        ((*COMPLETE, "a\nb.safetensors"), r"not safe to use: 'a\\nb\.safetensors'"),
-        ((*COMPLETE, "..\\x.safetensors"), "a name that is not safe to use"),
-        ((*COMPLETE, "\udcff.safetensors"), "a name that is not safe to use"),
-    ],
-    ids=[
-        "empty",
-        "no-config",
-        "config-below",
-        "no-weights",
-        "weights-below",
-        "index-only",
-        "pickle-only",
-        "adapter",
-        "adapter-beside-model",
-        "line-break",
-        "backslash",
-        "not-utf8",
-    ],
-)
-def test_a_listing_that_cannot_be_read_is_refused(names, text):
-    with pytest.raises(FormatError, match=text) as caught:
-        check_listing(names, REF)
-    assert caught.value.hint
-    assert caught.value.exit_code is ExitCode.SOURCE
-
-
-def test_a_pickled_checkpoint_is_told_to_be_saved_as_safetensors():
-    with pytest.raises(FormatError, match=r"'model\.pt'") as caught:
-        check_listing(("config.json", "model.pt"), REF)
-    assert "safe_serialization=True" in caught.value.hint
-
-
-def test_pickles_beside_safetensors_do_not_matter():
-    assert check_listing((*COMPLETE, "training_args.bin", "optimizer.pt"), REF) is None
-
-
-KNOWN = ["config.json", "model.safetensors", INDEX, "adapter_config.json", "model.bin", "a.py"]
-
-
-@given(st.lists(st.sampled_from(KNOWN) | st.text(max_size=30).map("{}.safetensors".format)))
-def test_what_is_accepted_has_config_and_weights_and_no_adapter(names):
-    try:
-        check_listing(names, REF)
-        accepted = True
-    except FormatError:
-        accepted = False
-    complete = "config.json" in names and any(map(is_weights, names))
-    safe = all(name.isprintable() and "\\" not in name for name in filter(is_wanted, names))
-    assert accepted == (complete and safe and "adapter_config.json" not in names)
-
-
-@pytest.mark.parametrize(
-    ("name", "limit"),
-    [("config.json", 10_000_000), ("tokenizer_config.json", 10_000_000), (INDEX, 100_000_000)],
-)
-def test_an_inspected_file_has_a_largest_size(name, limit):
-    check_size(name, limit, REF)
-    with pytest.raises(FormatError, match=rf"'{name}' of file:some/model .* got {limit + 1:,}"):
-        check_size(name, limit + 1, REF)
-
-
-def test_weights_have_no_largest_size():
-    assert check_size("model.safetensors", 1 << 50, REF) is None
-
-
-def test_inspected_files_are_wanted_ones():
-    names = ["config.json", "tokenizer_config.json", INDEX, "model.safetensors", "x/config.json"]
-    assert [name for name in names if is_inspected(name)] == names[:3]
-    assert all(is_wanted(name) for name in filter(is_inspected, names))
-    assert [name for name in names if is_index(name)] == [INDEX]
-    assert [name for name in names if is_weights(name)] == ["model.safetensors"]
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -147,19 +48,25 @@ def contents_of(folder: Path) -> None:
     check_contents(folder, regular_files(folder), REF)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", INDEX])
+INSPECTED = ["config.json", "generation_config.json", "tokenizer_config.json", INDEX]
+
+
+@pytest.mark.parametrize("name", INSPECTED)
 @pytest.mark.parametrize(
     ("content", "text"),
     [
         (b"", "is not JSON: Expecting value"),
         (b"{'a': 1}", "is not JSON: Expecting property name"),
-        (b"\xff\xfe\xfa", "is not JSON: UnicodeDecodeError"),
-        (b"[" * 100_000, "is not JSON: RecursionError"),
-        (b'{"a": ' + b"9" * 5_000 + b"}", "is not JSON: ValueError"),
+        (b"\xff\xfe\xfa", "is not JSON: not UTF-8"),
+        (b"[" * 100_000, "is not JSON: nested too deeply"),
+        (b'{"a": ' + b"9" * 5_000 + b"}", "is not JSON: Exceeds the limit"),
         (b"[1]", "is not a JSON object; got list"),
         (b"null", "is not a JSON object; got NoneType"),
+        (b'{"a": 1, "a": 2}', "is not JSON: key 'a' stands in one object twice"),
+        (b'{"a": NaN}', "is not JSON: NaN is no JSON number"),
+        (b'{"a": ' * 99 + b"1" + b"}" * 99, "is nested deeper than 64 levels"),
     ],
-    ids=["empty", "quotes", "bytes", "deep", "long-number", "list", "null"],
+    ids=["empty", "quotes", "bytes", "deep", "long", "list", "null", "twice", "nan", "nested"],
 )
 def test_damaged_json_is_named(tmp_path, name, content, text):
     folder = write_checkpoint(tmp_path, shards=2)
@@ -185,10 +92,48 @@ def test_a_model_that_wants_remote_code_is_refused(tmp_path, name):
     assert "without auto_map" in caught.value.hint
 
 
-def test_an_empty_auto_map_asks_for_nothing(tmp_path):
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"trust_remote_code": True},
+        {"text_config": {"auto_map": {"AutoConfig": "evil.Config"}}},
+        {"parts": [{"trust_remote_code": True}]},
+    ],
+    ids=["trust", "below", "in-a-list"],
+)
+def test_a_wish_to_run_code_is_found_at_every_depth(tmp_path, plain):
     folder = write_checkpoint(tmp_path)
-    write_json(folder / "config.json", {"auto_map": {}})
+    write_json(folder / "config.json", plain)
+    with pytest.raises(
+        FormatError, match=r"wants to run code .*\('(auto_map|trust_remote_code)' in"
+    ):
+        contents_of(folder)
+
+
+def test_an_adapter_that_wants_remote_code_is_refused(tmp_path):
+    folder = write_adapter(tmp_path)
+    write_json(folder / "adapter_config.json", {"auto_map": {"AutoConfig": "evil.Config"}})
+    with pytest.raises(FormatError, match=r"'auto_map' in 'adapter_config\.json'"):
+        contents_of(folder)
+
+
+def test_a_configuration_beside_an_adapter_is_not_read(tmp_path):
+    folder = write_adapter(tmp_path)
+    (folder / "config.json").write_bytes(b"{")
     assert contents_of(folder) is None
+
+
+@pytest.mark.parametrize("plain", [{"auto_map": {}}, {"trust_remote_code": False}], ids=str)
+def test_an_empty_wish_asks_for_nothing(tmp_path, plain):
+    folder = write_checkpoint(tmp_path)
+    write_json(folder / "config.json", plain)
+    assert contents_of(folder) is None
+
+
+def test_a_json_file_is_read_whole(tmp_path):
+    write_json(tmp_path / "adapter_config.json", {"r": 8, "alpha": [1, 2.5, None]})
+    found = read_json(tmp_path, "adapter_config.json", REF)
+    assert found == {"r": 8, "alpha": [1, 2.5, None]}
 
 
 def test_a_missing_shard_is_named_and_counted(tmp_path):

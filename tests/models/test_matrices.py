@@ -9,7 +9,7 @@ from torch import nn
 
 from sdi_gate.models.activations import logits
 from sdi_gate.models.hessian import sample_labels
-from sdi_gate.models.matrices import linear_maps, read_tokens
+from sdi_gate.models.matrices import linear_maps, read_tokens, weight_of
 
 FUSED = ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")
 PARTED = tuple(f"self_attn.{letter}_proj" for letter in "qkvo")
@@ -111,10 +111,15 @@ def test_the_model_is_left_without_hooks():
     assert not any(module._forward_hooks for module in loaded.model.modules())
 
 
-def test_a_model_whose_matrices_are_no_linear_maps_has_no_readings():
+def test_a_matrix_that_is_stored_transposed_is_read_as_outputs_by_inputs():
     loaded, batch = loaded_of(model_of("gpt2")), batch_of(6)
-    assert linear_maps(loaded) == {}
-    assert read_tokens(loaded, batch, everything(batch), uniforms()) == {}
+    found = read_tokens(loaded, batch, everything(batch), uniforms())
+    maps = linear_maps(loaded)
+    assert len(maps) == len(found) == 2 * 4
+    for name, module in maps.items():
+        outputs, inputs = weight_of(module).shape
+        assert found[name].inputs.shape[1] == inputs
+        assert found[name].gradients.shape[1] == outputs
 
 
 class _Routed(nn.Module):

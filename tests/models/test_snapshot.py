@@ -13,8 +13,10 @@ from sdi_gate.models.ref import ModelRef, Scheme
 from sdi_gate.models.snapshot import (
     ModelSnapshot,
     SnapshotFile,
+    SnapshotKind,
     is_pickle,
     is_wanted,
+    kind_of,
     select_wanted,
     sha256_of,
 )
@@ -22,12 +24,14 @@ from sdi_gate.models.snapshot import (
 REF = ModelRef(scheme=Scheme.FILE, location="model")
 
 
-def snapshot_of(**digests):
+def snapshot_of(kind=SnapshotKind.FULL, carrier=None, **digests):
     files = tuple(
         SnapshotFile(name=name.replace("_dot_", "."), size_bytes=1, sha256=digest)
         for name, digest in sorted(digests.items())
     )
-    return ModelSnapshot(ref=REF, commit=None, folder=Path("model"), files=files)
+    return ModelSnapshot(
+        ref=REF, commit=None, folder=Path("model"), files=files, kind=kind, carrier=carrier
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,9 +47,12 @@ def snapshot_of(**digests):
         "tokenizer.model",
         "merges.txt",
         "chat_template.jinja",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "model-Q4_K_M.gguf",
     ],
 )
-def test_config_tokenizer_and_safetensors_are_wanted(name):
+def test_configurations_tokenizer_and_weights_are_wanted(name):
     assert is_wanted(name)
     assert not is_pickle(name)
 
@@ -62,7 +69,8 @@ def test_config_tokenizer_and_safetensors_are_wanted(name):
         ".safetensors.exe",
         "config.json\n",
         "Config.json",
-        "adapter_config.json",
+        "adapter_model.bin",
+        "sub/model.gguf",
         "",
     ],
     ids=repr,
@@ -93,6 +101,51 @@ def test_selecting_drops_nothing_but_unwanted_files_and_foreign_weights(names):
     assert list(selected) == [name for name in names if name in selected]
     dropped = {name for name in names if is_wanted(name)} - set(selected)
     assert dropped == (set(FOREIGN) & set(names) if set(OWN) & set(names) else set())
+    assert select_wanted(selected) == selected
+
+
+ADAPTER = ["adapter_config.json", "adapter_model.safetensors"]
+TOKENIZER = ["tokenizer.json", "tokenizer_config.json"]
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        ([], "full"),
+        (["config.json"], "full"),
+        (["config.json", "model.safetensors"], "full"),
+        (["config.json", "model.safetensors", "model.gguf"], "full"),
+        (["config.json", "model.safetensors", "adapter_config.json"], "full"),
+        (ADAPTER, "adapter"),
+        ([*ADAPTER, "config.json", "x.gguf"], "adapter"),
+        (["x.gguf"], "gguf"),
+        (["config.json", "x.gguf"], "gguf"),
+        (["sub/x.gguf"], "full"),
+    ],
+    ids=str,
+)
+def test_the_kind_of_a_model_follows_from_its_names(names, kind):
+    assert kind_of(names) is SnapshotKind(kind)
+
+
+def test_of_an_adapter_its_two_files_and_its_tokenizer_are_fetched():
+    names = [*ADAPTER, *TOKENIZER, "config.json", "generation_config.json", "x.gguf", "a.py"]
+    assert select_wanted(names) == (*ADAPTER, *TOKENIZER)
+
+
+def test_of_a_gguf_model_configuration_and_tokenizer_are_fetched_too():
+    names = ["config.json", "x.gguf", *TOKENIZER, INDICES[0], "README.md"]
+    assert select_wanted(names) == ("config.json", "x.gguf", *TOKENIZER)
+
+
+def test_beside_safetensors_no_gguf_is_fetched():
+    assert select_wanted(["config.json", OWN[0], "x.gguf"]) == ("config.json", OWN[0])
+
+
+@given(st.lists(st.sampled_from([*OWN, *FOREIGN, *ADAPTER, "x.gguf", "config.json"]), unique=True))
+def test_what_is_selected_is_of_the_kind_it_was_selected_for(names):
+    selected = select_wanted(names)
+    assert kind_of(selected) is kind_of(names)
     assert select_wanted(selected) == selected
 
 
@@ -129,6 +182,32 @@ def test_the_digest_names_the_weights_and_nothing_else():
 )
 def test_other_weights_have_another_digest(digests):
     assert snapshot_of(**digests).digest != snapshot_of(a_dot_safetensors="1" * 64).digest
+
+
+def test_the_digest_of_an_adapter_names_its_configuration_too():
+    # The scale is there and nowhere else.
+    names = {"adapter_config_dot_json": "1" * 64, "adapter_model_dot_safetensors": "2" * 64}
+    one = snapshot_of(SnapshotKind.ADAPTER, **names)
+    lines = f"{'1' * 64}  adapter_config.json\n{'2' * 64}  adapter_model.safetensors\n"
+    assert one.digest == "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+    other = snapshot_of(SnapshotKind.ADAPTER, **(names | {"adapter_config_dot_json": "3" * 64}))
+    assert other.digest != one.digest
+    assert snapshot_of(SnapshotKind.ADAPTER, config_dot_json="4" * 64, **names).digest == one.digest
+
+
+def test_the_digest_of_an_adapter_names_the_model_that_carries_it():
+    names = {"adapter_config_dot_json": "1" * 64, "adapter_model_dot_safetensors": "2" * 64}
+    carriers = [snapshot_of(model_dot_safetensors=digit * 64) for digit in "34"]
+    digests = {
+        snapshot_of(SnapshotKind.ADAPTER, carrier, **names).digest for carrier in (*carriers, None)
+    }
+    assert len(digests) == 3
+
+
+def test_the_digest_of_a_gguf_model_names_its_file():
+    one, other = (snapshot_of(SnapshotKind.GGUF, x_dot_gguf=digit * 64) for digit in "12")
+    assert [file.name for file in one.weight_files] == ["x.gguf"]
+    assert one.digest != other.digest
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 22) - 1, 1 << 22, (1 << 22) + 1])

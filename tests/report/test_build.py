@@ -1,17 +1,29 @@
 """The document holds what the scan found: each figure is looked up in both."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import CPU, add_noise, build_base, perturb, rewrite, tiny_probe
+from tiny_models import (
+    CPU,
+    VOCABULARY,
+    add_noise,
+    build_base,
+    edit_json,
+    perturb,
+    rewrite,
+    tiny_probe,
+)
 
 from sdi_gate.gate.procedure import Effects, judge_scan, run_scan
 from sdi_gate.gate.request import ScanRequest, Settings, TierChoice
 from sdi_gate.models.folder import FolderSource
 from sdi_gate.models.ref import ModelRef, Scheme
+from sdi_gate.models.roles import role_label
+from sdi_gate.models.snapshot import SnapshotKind
 from sdi_gate.policy.loader import load_policy
 from sdi_gate.progress import NullProgress
 from sdi_gate.report.build import build_document
@@ -64,8 +76,39 @@ def partial(folders, tmp_path_factory):
     return scan(base, perturb(candidate, tmp_path_factory.mktemp("x") / "c", change), "weights")
 
 
+def add_tokens(path, *ids):
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    last = plain["added_tokens"][-1]
+    plain["added_tokens"] += [last | {"id": i, "content": f"<new-{i}>"} for i in ids]
+    path.write_text(json.dumps(plain), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def odd(folders, tmp_path_factory):
+    """The base in bfloat16, with two more tokens, a layer less and what is not compared.
+
+    That is two rows of padding and a stored buffer.
+    """
+
+    def change(tensors):
+        for name in [name for name in tensors if name.startswith("model.layers.1.")]:
+            del tensors[name]
+        for name in ("model.embed_tokens.weight", "lm_head.weight"):
+            more = 3.0 * tensors[name][:4]
+            tensors[name] = torch.cat([tensors[name], more])
+        for name in tensors:
+            tensors[name] = tensors[name].bfloat16()
+        tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
+
+    candidate = perturb(folders[0], tmp_path_factory.mktemp("odd") / "c", change)
+    changes = {"vocab_size": VOCABULARY + 4, "num_hidden_layers": 1}
+    edit_json(candidate / "config.json", **changes)
+    add_tokens(candidate / "tokenizer.json", VOCABULARY, VOCABULARY + 1)
+    return scan(folders[0], candidate, "weights")
+
+
 @pytest.mark.parametrize("judged", [True, False])
-@pytest.mark.parametrize("which", ["full", "partial"])
+@pytest.mark.parametrize("which", ["full", "partial", "odd"])
 def test_every_document_survives_writing_and_reading(which, judged, request):
     result = request.getfixturevalue(which)
     judgement = judge_scan(result, load_policy(POLICY)) if judged else None
@@ -216,4 +259,82 @@ def test_names_that_are_no_text_are_made_visible(full):
     assert document.base.reference == r"file:a\udcffb"
     assert document.base.architecture == r"half \ud800"
     assert document.probe.name == r"p\udcfe.jsonl"
+    assert load(dump(document), "test") == document
+
+
+def test_two_plain_checkpoints_have_nothing_but_roles(full):
+    document = build_document(full, None)
+    for entry in (document.base, document.candidate):
+        assert (entry.kind, entry.quantisation, entry.adapter) == ("full", None, None)
+        assert entry.ignored == entry.tied_copies == ()
+    alignment = document.alignment
+    assert alignment.vocabulary == alignment.missing_layers == alignment.extra_layers == ()
+    assert alignment.rounding is None
+
+
+@pytest.mark.parametrize("which", ["full", "partial", "odd"])
+def test_roles_hold_every_compared_parameter_once_in_order_of_appearance(which, request):
+    result = request.getfixturevalue(which)
+    entry = build_document(result, None).alignment
+    assert sum(role.num_tensors for role in entry.roles) == entry.num_paired
+    assert sum(role.num_parameters for role in entry.roles) == entry.paired_parameters
+    labels = [role.label for role in entry.roles]
+    assert len(labels) == len(set(labels))
+    first = [role_label(pair.roles) for pair in result.alignment.paired]
+    assert labels == sorted(labels, key=first.index)
+    assert {"q", "down", "norm", "embedding"} <= set(labels)
+
+
+def test_layers_of_one_side_and_stored_buffers_are_named(odd):
+    document = build_document(odd, None)
+    assert document.alignment.missing_layers == ("layers.1",)
+    assert document.alignment.extra_layers == ()
+    assert document.candidate.ignored == ("model.layers.0.self_attn.rotary_emb.inv_freq",)
+
+
+def test_rows_of_added_tokens_come_with_their_norm(odd):
+    rows = {entry.name: entry for entry in build_document(odd, None).alignment.vocabulary}
+    assert rows.keys() == {"model.embed_tokens.weight", "lm_head.weight"}
+    ratios = {facts.tensor: facts.norm_ratio for facts in odd.added_rows}
+    for facts in odd.alignment.vocabulary:
+        entry = rows[facts.name]
+        assert entry.compared_rows == facts.compared
+        assert entry.base_only_rows == facts.base_only
+        assert entry.candidate_only_rows == facts.candidate_only
+        assert entry.base_padding_rows == facts.base_padding
+        assert entry.candidate_padding_rows == facts.candidate_padding
+        assert entry.added_norm_ratio == ratios[facts.name]
+        assert 1.0 < entry.added_norm_ratio < 10.0
+        assert (entry.candidate_only_rows, entry.candidate_padding_rows) == (2, 2)
+
+
+def test_rows_that_were_added_without_a_norm_have_none(odd):
+    nameless = replace(odd, added_rows=())
+    rows = build_document(nameless, None).alignment.vocabulary
+    assert {entry.added_norm_ratio for entry in rows} == {None}
+
+
+def test_what_rounding_took_away_is_kept(odd):
+    rounding = build_document(odd, None).alignment.rounding
+    assert (rounding.floor, rounding.num_tensors) == (
+        odd.rounding.floor,
+        odd.rounding.num_tensors,
+    )
+    assert 0.0 < rounding.floor < 2.0**-8
+
+
+@pytest.mark.parametrize("kind", SnapshotKind)
+def test_an_adapter_and_a_quantised_model_are_described(full, kind):
+    candidate = replace(
+        full.candidate,
+        snapshot=replace(full.candidate.snapshot, kind=kind),
+        adapter="LoRA \ud800",
+        quantisation="four bits",
+        tied_copies=("lm_head.weight",),
+    )
+    document = build_document(replace(full, candidate=candidate), None)
+    entry = document.candidate
+    assert (entry.kind, entry.quantisation) == (kind.value, "four bits")
+    assert entry.adapter == r"LoRA \ud800"
+    assert entry.tied_copies == ("lm_head.weight",)
     assert load(dump(document), "test") == document

@@ -22,7 +22,11 @@ def printed(document, *, encoding="utf-8", **options):
 
 
 @pytest.mark.parametrize(
-    "name", ["pass", "notice", "fail-full", "inconclusive-weights", "no-policy", "calibrated"]
+    "name",
+    [
+        *("pass", "notice", "fail-full", "inconclusive-weights", "no-policy", "calibrated"),
+        *("adapter", "quantised", "resized"),
+    ],
 )
 def test_the_console_report_of_each_case_is_as_it_was_reviewed(name, assert_golden):
     lines = printed(docs.CASES[name]()).splitlines()

@@ -160,7 +160,8 @@ EXTREMES = {
 
 @pytest.mark.parametrize("extreme", EXTREMES.values(), ids=EXTREMES)
 def test_no_number_makes_a_report_overflow(extreme):
-    small = report_documents.document(layers=("a", "b"), strata=("s",))
+    resized = report_documents.resized().alignment
+    small = report_documents.document(layers=("a", "b"), strata=("s",), alignment=resized)
     whole = small.model_copy(update={"verdict": report_documents.failing().verdict})
     text = dump(whole)
     for path in leaves(json.loads(text)):
@@ -189,6 +190,39 @@ def test_a_document_from_before_calibrations_were_fitted_is_still_read():
     found = load(json.dumps(plain).encode(), "r.json")
     assert found == report_documents.failing()
     build_view(found)
+
+
+def test_a_document_from_before_adapters_and_quantised_models_is_still_read():
+    plain = json.loads(dump(report_documents.failing()))
+    for model in (plain["base"], plain["candidate"]):
+        for key in ("kind", "quantisation", "adapter", "ignored", "tied_copies"):
+            del model[key]
+    for key in ("vocabulary", "missing_layers", "extra_layers", "rounding", "roles"):
+        del plain["alignment"][key]
+    found = load(json.dumps(plain).encode(), "r.json")
+    assert found == report_documents.failing()
+    assert build_view(found).compared.sentences == ()
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (("candidate", "kind"), r"candidate\.kind: Input should be 'full', 'adapter' or 'gguf'"),
+        (("alignment", "rounding", "floor"), r"alignment\.rounding\.floor"),
+        (("alignment", "vocabulary", 0, "compared_rows"), r"vocabulary\.0\.compared_rows"),
+        (("alignment", "vocabulary", 0, "added_norm_ratio"), r"vocabulary\.0\.added_norm_ratio"),
+    ],
+    ids=["kind", "rounding", "rows", "ratio"],
+)
+def test_what_is_no_kind_and_what_is_below_nothing_is_refused(place, message):
+    plain = json.loads(dump(report_documents.resized()))
+    *parents, last = place
+    part = plain
+    for key in parents:
+        part = part[key]
+    part[last] = -1
+    with pytest.raises(UsageError, match=message):
+        load(json.dumps(plain).encode(), "r.json")
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,17 @@ def test_a_report_that_is_too_long_leaves_out_rows_by_rank_and_says_so(monkeypat
     ) in text
 
 
+def test_a_cut_that_takes_nothing_away_is_not_told(monkeypatch):
+    monkeypatch.setattr(module, "MAX_CHARACTERS", 20_000)
+    assert "roles of the tensors" not in render(docs.large())
+    roles = docs.by_role().roles
+    whole = docs.large()
+    named = whole.alignment.model_copy(update={"roles": roles})
+    text = render(whole.model_copy(update={"alignment": named}))
+    assert "roles of the tensors" in text
+    assert "3 of 3 roles not shown; result.json has all." in text
+
+
 @pytest.mark.parametrize("char", ["#", "@", "|", "<", "&", "\\"])
 def test_the_longest_possible_report_fits(char):
     text = render(docs.largest(char))

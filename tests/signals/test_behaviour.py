@@ -207,3 +207,13 @@ def test_predictions_that_are_not_finite_are_inconclusive(field, bad):
     assert result.outcome is Outcome.INCONCLUSIVE
     assert result.estimate is None
     assert result.reason == "a model predicts NaN or infinity on the probe set"
+
+
+def test_tokens_that_the_base_does_not_have_take_probability_from_the_others():
+    P = normal(3, 4)
+    added = torch.cat([P, torch.full((3, 2), 1.5)], dim=1)
+    result = compare(P, added)
+    mass = added.double().softmax(-1)[:, 4:].sum(-1)
+    torch.testing.assert_close(result.kl_nats, -(1 - mass).log(), rtol=1e-12, atol=0)
+    never = torch.cat([P, torch.full((3, 2), -1e30)], dim=1)
+    assert compare(P, never).kl_nats.tolist() == [0.0] * 3

@@ -13,9 +13,11 @@ from sdi_gate.signals.geometry import (
     TensorMoments,
     relative_distance,
     sums_of_squares,
+    sums_of_squares_low_rank,
     weight_geometry,
 )
 from sdi_gate.signals.interface import Outcome
+from sdi_gate.signals.linalg import LowRank
 
 UNIFORM = DepthWeighting()
 SEEDS = st.integers(0, 2**32)
@@ -232,3 +234,32 @@ def test_a_ratio_of_norms_is_zero_or_infinite_where_a_norm_is_zero():
     assert relative_distance(0.0, 2.0) == 0.0
     assert relative_distance(2.0, 0.0) == math.inf
     assert relative_distance(8.0, 2.0) == 2.0
+
+
+@given(seed=SEEDS, m=st.integers(1, 9), n=st.integers(1, 9), r=st.integers(0, 12))
+def test_a_low_rank_update_has_the_squares_of_the_dense_one(seed, m, n, r):
+    W = normal(m, n, seed=seed)
+    update = LowRank(left=normal(m, r, seed=seed + 1), right=normal(r, n, seed=seed + 2))
+    base, moved = sums_of_squares_low_rank(W, update, CPU)
+    dense = sums_of_squares(W, W + update.left @ update.right, CPU)
+    assert base == dense[0]
+    assert moved == pytest.approx(dense[1], rel=1e-11, abs=1e-25)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("rank", [0, 1, 9])
+def test_a_low_rank_update_of_zeros_has_moved_exactly_nothing(dtype, rank):
+    W = normal(5, 4, dtype=dtype)
+    update = LowRank(left=torch.zeros(5, rank, dtype=torch.float64), right=normal(rank, 4, seed=1))
+    assert sums_of_squares_low_rank(W, update, CPU) == (sums_of_squares(W, W, CPU)[0], 0.0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf], ids=str)
+def test_a_low_rank_update_that_is_not_finite_is_inconclusive(bad):
+    W, left, right = normal(3, 3), normal(3, 1), normal(1, 3)
+    left[0, 0] = bad
+    base, moved = sums_of_squares_low_rank(W, LowRank(left=left, right=right), CPU)
+    row = TensorMoments(
+        tensor="w", layer="layers.0", numel=9, base_squares=base, update_squares=moved
+    )
+    assert weight_geometry([row], UNIFORM).outcome is Outcome.INCONCLUSIVE

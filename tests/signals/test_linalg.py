@@ -8,6 +8,7 @@ from seeded import CPU, FLOATS, decaying, normal, orthonormal, rotation, sized, 
 
 from sdi_gate.signals import linalg
 from sdi_gate.signals.linalg import (
+    LowRank,
     MatrixPair,
     chunks,
     factorise,
@@ -16,6 +17,8 @@ from sdi_gate.signals.linalg import (
     is_finite,
     long_side_vectors,
     singular_values,
+    singular_values_of_product,
+    squares_of_product,
     subspace_overlap,
     tall,
 )
@@ -245,3 +248,96 @@ def test_the_largest_angle_jumps_where_the_overlap_hardly_moves():
     largest = math.degrees(math.acos(min(1.0, float(torch.linalg.svdvals(Q.T @ R)[-1]))))
     assert largest > 45
     assert subspace_overlap(Q, R) > 0.93
+
+
+RANKS = st.integers(0, 30)
+
+
+def product_of(m, n, r, seed=0):
+    return LowRank(left=normal(m, r, seed=seed), right=normal(r, n, seed=seed + 1))
+
+
+def scale_of(product):
+    return float(product.left.norm() * product.right.norm())
+
+
+def test_the_singular_values_of_orthogonal_factors_are_those_written_between_them():
+    s = torch.tensor([5.0, 2.0, 0.25], dtype=torch.float64)
+    product = LowRank(left=orthonormal(9, 3) * s, right=orthonormal(6, 3, seed=1).mT)
+    found = singular_values_of_product(product, CPU)
+    expected = torch.cat([s, torch.zeros(3, dtype=torch.float64)])
+    torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
+    assert squares_of_product(product, CPU) == pytest.approx(29.0625, rel=1e-14)
+
+
+@given(m=SIDES, n=SIDES, r=RANKS, seed=SEEDS)
+def test_a_product_of_thin_matrices_has_the_spectrum_of_the_dense_one(m, n, r, seed):
+    product = product_of(m, n, r, seed)
+    dense = product.left @ product.right
+    found = singular_values_of_product(product, CPU)
+    bound = 64 * EPS * max(1.0, scale_of(product))
+    assert found.shape == (min(m, n),)
+    assert float((found - torch.linalg.svdvals(dense)).abs().max()) <= bound
+    assert bool((found[:-1] >= found[1:]).all())
+    squares = squares_of_product(product, CPU)
+    assert squares == pytest.approx(float(dense.square().sum()), rel=1e-12, abs=bound**2)
+    trace = (product.left.mT @ product.left) * (product.right @ product.right.mT)
+    assert squares == pytest.approx(float(trace.sum()), rel=1e-11, abs=bound)
+
+
+@given(m=SIDES, n=SIDES, r=st.integers(1, 8), seed=SEEDS)
+def test_the_split_between_the_factors_does_not_move_the_spectrum(m, n, r, seed):
+    product = product_of(m, n, r, seed)
+    M = with_spectrum(torch.linspace(0.5, 2, r, dtype=torch.float64), r, r, seed)
+    turned = LowRank(left=product.left @ M, right=torch.linalg.inv(M) @ product.right)
+    bound = 256 * EPS * scale_of(product)
+    first, second = (singular_values_of_product(each, CPU) for each in (product, turned))
+    assert float((first - second).abs().max()) <= bound
+
+
+def test_a_small_product_of_large_factors_keeps_its_digits():
+    left = torch.tensor([[1e8, 1e8]], dtype=torch.float64)
+    right = torch.tensor([[1.0], [-1.0 + 2.0**-40]], dtype=torch.float64)
+    product = LowRank(left=left, right=right)
+    truth = (1e8 * 2.0**-40) ** 2
+    assert squares_of_product(product, CPU) == pytest.approx(truth, rel=1e-2)
+    trace = (left.mT @ left) * (right @ right.mT)
+    assert abs(float(trace.sum()) / truth - 1) > 1e-2
+
+
+@pytest.mark.parametrize("shape", [(7, 5, 2), (1, 6, 3), (6, 1, 3), (4, 4, 9), (3, 3, 0)], ids=str)
+@pytest.mark.parametrize("zero", ["left", "right", "both"])
+def test_a_factor_of_zeros_gives_exactly_zero(shape, zero):
+    m, n, r = shape
+    product = product_of(m, n, r)
+    left = product.left * 0 if zero != "right" else product.left
+    right = product.right * 0 if zero != "left" else product.right
+    product = LowRank(left=left, right=right)
+    assert squares_of_product(product, CPU) == 0.0
+    assert torch.equal(
+        singular_values_of_product(product, CPU), torch.zeros(min(m, n), dtype=torch.float64)
+    )
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf], ids=str)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_factor_that_is_not_finite_is_never_a_number(bad, side):
+    product = product_of(6, 5, 2)
+    getattr(product, side)[1, 1] = bad
+    assert not math.isfinite(squares_of_product(product, CPU))
+    assert bool(singular_values_of_product(product, CPU).isnan().all())
+
+
+def test_a_product_that_overflows_is_never_a_number():
+    huge = torch.full((3, 3), 1e200, dtype=torch.float64)
+    product = LowRank(left=huge, right=huge)
+    assert not math.isfinite(squares_of_product(product, CPU))
+    assert bool(singular_values_of_product(product, CPU).isnan().all())
+
+
+def test_the_factors_are_not_modified():
+    product = product_of(6, 5, 2)
+    kept = product.left.clone(), product.right.clone()
+    singular_values_of_product(product, CPU)
+    assert torch.equal(product.left, kept[0])
+    assert torch.equal(product.right, kept[1])

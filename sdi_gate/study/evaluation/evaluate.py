@@ -9,6 +9,7 @@ import torch
 from sdi_gate.errors import UsageError
 from sdi_gate.models.causal_lm import load_model
 from sdi_gate.models.folder import FolderSource
+from sdi_gate.models.opening import open_model
 from sdi_gate.models.ref import ModelRef, Scheme
 from sdi_gate.models.tokenizer import load_tokenizer
 from sdi_gate.progress import NullProgress
@@ -52,7 +53,7 @@ def evaluate_model(
     require_harness()
     ref = ModelRef(scheme=Scheme.FILE, location=str(folder), revision=None)
     snapshot = FolderSource().fetch(ref, NullProgress())
-    model = load_model(snapshot, device, torch.float32).model
+    model = load_model(open_model(snapshot), device, torch.float32).model
     tokenizer = load_tokenizer(snapshot)
     return evaluate_loaded(model, tokenizer, tasks, batch_size=batch_size, limit=limit)
 

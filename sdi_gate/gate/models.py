@@ -1,0 +1,123 @@
+"""Bring both models of a scan to where they can be compared: fetched, opened, aligned, loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sdi_gate.errors import UsageError
+from sdi_gate.gate.weights_tier import RoundingFacts, Weights
+from sdi_gate.models.adapters.config import base_reference, read_adapter_config
+from sdi_gate.models.alignment import Names, align
+from sdi_gate.models.causal_lm import LoadedModel, LoadingChanges, load_model
+from sdi_gate.models.config import check_same_architecture
+from sdi_gate.models.opening import OpenModel, open_candidate, open_model
+from sdi_gate.models.snapshot import SnapshotKind
+from sdi_gate.models.tokenizer import num_addressed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+    from sdi_gate.gate.request import ScanRequest
+    from sdi_gate.models.ref import ModelRef, Scheme
+    from sdi_gate.models.snapshot import ModelSnapshot, ModelSource
+    from sdi_gate.progress import Progress
+
+
+def resolve(
+    request: ScanRequest, sources: Mapping[Scheme, ModelSource], progress: Progress
+) -> tuple[ModelSnapshot, ModelSnapshot]:
+    """Fetch both models.
+
+    Args:
+        request: Which.
+        sources: A source for each scheme.
+        progress: Told of every file.
+
+    Returns:
+        Base and candidate.
+
+    Raises:
+        UsageError: If no base was given and the candidate is no adapter that names one, or if
+            the base is an adapter.
+    """
+
+    def fetch(ref: ModelRef) -> ModelSnapshot:
+        return sources[ref.scheme].fetch(ref, progress)
+
+    if request.base is not None:
+        base, candidate = fetch(request.base), fetch(request.candidate)
+    else:
+        candidate = fetch(request.candidate)
+        if candidate.kind is not SnapshotKind.ADAPTER:
+            msg = f"{request.candidate} is no adapter, so it does not name its base"
+            raise UsageError(msg, hint="give the base with --base")
+        base = fetch(base_reference(read_adapter_config(candidate)))
+    if base.kind is SnapshotKind.ADAPTER:
+        msg = f"the base {base.ref} is an adapter; expected a model with weights of its own"
+        raise UsageError(msg, hint="give the model that the adapter was put on")
+    return base, candidate
+
+
+def open_pair(base: ModelSnapshot, candidate: ModelSnapshot) -> Weights:
+    """Open both models and match their tensors.
+
+    Args:
+        base: The base.
+        candidate: The candidate.
+
+    Returns:
+        Both, aligned.
+
+    Raises:
+        FormatError: If the files of one are damaged or do not fit each other.
+        IncomparableError: If they cannot be compared.
+    """  # noqa: DOC502 - raised by the functions called
+    ours = open_model(base)
+    theirs = open_candidate(candidate, ours)
+    check_same_architecture(ours.config, theirs.config)
+    alignment = align(
+        ours.tensors, theirs.tensors, _names(ours, theirs), num_addressed(base, candidate)
+    )
+    return Weights(base=ours, candidate=theirs, alignment=alignment)
+
+
+def _names(base: OpenModel, candidate: OpenModel) -> Names:
+    ours, theirs = base.names, candidate.names
+    return Names(
+        tied={**theirs.tied, **ours.tied},
+        vocabulary=ours.vocabulary | theirs.vocabulary,
+        transposed=ours.transposed,
+        roles={**theirs.roles, **ours.roles},
+    )
+
+
+def load_pair(
+    weights: Weights,
+    rounding: RoundingFacts | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[LoadedModel, LoadedModel]:
+    """Load both models for the tiers above the weights.
+
+    Args:
+        weights: Both, open.
+        rounding: Which of their tensors were rounded, and shall be here too.
+        device: Where they shall lie.
+        dtype: Type of their parameters.
+
+    Returns:
+        Base and candidate. Parameters that one of them ties and the other does not are untied in
+        both, so that both have the same parameters.
+    """
+    untied = frozenset({*weights.base.tensors} ^ {*weights.candidate.tensors})
+    changes = (
+        LoadingChanges(rounding=rounding.base if rounding else {}, untied=untied),
+        LoadingChanges(rounding=rounding.candidate if rounding else {}, untied=untied),
+    )
+    base, candidate = (
+        load_model(model, device, dtype, change)
+        for model, change in zip((weights.base, weights.candidate), changes, strict=True)
+    )
+    return base, candidate

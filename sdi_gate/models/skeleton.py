@@ -1,0 +1,236 @@
+"""Build a model from its configuration without its weights: names, shapes, ties and roles.
+
+On torch's ``meta`` device a tensor has a shape and no memory, so that whatever sizes a hostile
+configuration names, nothing is allocated. Only the number of modules costs something, and that is
+bounded by what the checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers.pytorch_utils import Conv1D
+
+from sdi_gate.errors import FormatError
+from sdi_gate.models.roles import Role, Roles, roles_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from sdi_gate.models.config import ModelConfig
+    from sdi_gate.models.tensors import TensorInfo
+
+# Keys that make transformers build as many modules.
+_LAYERS = re.compile(r"(?:num_hidden_layers|num_layers|n_layers?|decoder_layers|encoder_layers)")
+_COUNT = re.compile(r"(?:num|n)_.*(?:layers?|experts?|heads?|groups?)|\w+_experts")
+# What is computed at loading and is not in the files: rotary frequencies, masks, slopes.
+_MAX_BUFFER_ELEMENTS = 1 << 26
+# What describes how the weights are stored, or where, and not what they compute.
+_STORAGE = ("quantization_config", "auto_map", "transformers_weights", "_name_or_path")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skeleton:
+    """Hold a model without weights.
+
+    Attributes:
+        model: On the ``meta`` device, with eager attention.
+        shapes: Shape of everything that its files must hold, by name: parameters and persistent
+            buffers; of tied ones only the first.
+        tied: Name of a parameter that is another one's, to the other's name.
+        transposed: Weights that are stored as ``[inputs, outputs]``.
+        vocabulary: Tensors whose first axis is the vocabulary.
+        roles: What each tensor does.
+    """
+
+    model: PreTrainedModel
+    shapes: Mapping[str, tuple[int, ...]]
+    tied: Mapping[str, str]
+    transposed: frozenset[str]
+    vocabulary: frozenset[str]
+    roles: Mapping[str, Roles]
+
+    def untied(self, name: str) -> Skeleton:
+        """Return the skeleton of the model in which one tied parameter is its own.
+
+        Args:
+            name: A name in `tied`.
+
+        Returns:
+            The skeleton; its model is the same one.
+        """
+        shape = self.shapes[self.tied[name]]
+        return replace(
+            self,
+            shapes={**self.shapes, name: shape},
+            tied={key: value for key, value in self.tied.items() if key != name},
+        )
+
+
+def build_skeleton(config: ModelConfig, stored: Mapping[str, TensorInfo]) -> Skeleton | None:
+    """Build a model without weights.
+
+    Args:
+        config: Its configuration.
+        stored: The tensors that its files hold, as an upper bound for the number of its modules.
+
+    Returns:
+        The skeleton; None if transformers does not know the family or cannot use the
+        configuration: such a model can be compared by its tensors' names, and cannot be run.
+
+    Raises:
+        FormatError: If the configuration asks for more than the files can hold.
+    """  # noqa: DOC502 - raised by _refuse_more_than_stored()
+    if config.model_type not in CONFIG_MAPPING:
+        return None
+    _refuse_more_than_stored(config.plain, stored, config)
+    try:
+        model = build_meta(causal_lm_config(config))
+    except Exception:  # noqa: BLE001 - a hostile configuration can fail anywhere in transformers
+        return None
+    return describe(model)
+
+
+def causal_lm_config(config: ModelConfig) -> PreTrainedConfig:
+    """Return transformers' configuration of a model, free of how its weights are stored.
+
+    Args:
+        config: The configuration.
+
+    Returns:
+        What `build_meta` takes. May raise anything: the configuration is a stranger's.
+    """
+    plain = {key: value for key, value in config.plain.items() if key not in _STORAGE}
+    built: PreTrainedConfig = CONFIG_MAPPING[config.model_type].from_dict(plain)
+    return built
+
+
+def build_meta(config: PreTrainedConfig) -> PreTrainedModel:
+    """Build a causal language model on the ``meta`` device.
+
+    Args:
+        config: Its configuration.
+
+    Returns:
+        The model, with eager attention and eager experts: the fused kernels have no second
+        derivative. May raise anything.
+    """
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    with torch.device("meta"):
+        model: PreTrainedModel = model_class._from_config(  # noqa: SLF001 - its public twin is AutoModel's, which takes remote code
+            config, attn_implementation="eager", experts_implementation="eager"
+        )
+    return model
+
+
+def describe(model: PreTrainedModel) -> Skeleton:
+    """Read names, shapes, ties and roles off a model.
+
+    Args:
+        model: Any causal language model of transformers.
+
+    Returns:
+        Its skeleton.
+    """
+    tied = dict(model.all_tied_weights_keys)
+    names = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    vocabulary = _vocabulary(model)
+    return Skeleton(
+        model=model,
+        shapes={name: shape for name, shape in names.items() if name not in tied},
+        tied=tied,
+        transposed=frozenset(
+            f"{name}.weight" for name, part in model.named_modules() if isinstance(part, Conv1D)
+        ),
+        vocabulary=frozenset(vocabulary),
+        roles={name: _roles(name, model, vocabulary) for name in names},
+    )
+
+
+def refuse_unfit(skeleton: Skeleton, stored: Mapping[str, TensorInfo], where: str) -> None:
+    """Refuse weights that are not those, all of them and no others, that a configuration asks for.
+
+    A weight that is missing would be made up, at the size that the configuration names, and one
+    that is left over was measured and is not run.
+
+    Args:
+        skeleton: The model that the configuration describes.
+        stored: The tensors there are, under the skeleton's names.
+        where: The model, for messages.
+
+    Raises:
+        FormatError: If a weight is missing, left over or of another shape, or if the model asks
+            for more memory beside its weights than any needs.
+    """
+    hint = "copy or download the model again; --tier weights compares it without loading it"
+    missing = [name for name in skeleton.shapes if name not in stored]
+    extra = [name for name in stored if name not in skeleton.shapes]
+    for verb, names in (("lacks", missing), ("holds and does not use", extra)):
+        if names:
+            first = min(names)[:120]
+            msg = f"{where} {verb} {len(names)} weights, {first!r} first: its weights do not fit"
+            raise FormatError(f"{msg} its config.json", hint=hint)
+    for name, shape in skeleton.shapes.items():
+        if shape != stored[name].shape:
+            msg = (
+                f"transformers cannot load {where}: {name!r} has shape"
+                f" {list(stored[name].shape)}, and config.json asks for {list(shape)}"
+            )
+            raise FormatError(msg, hint=hint)
+    buffers = sum(buffer.numel() for buffer in skeleton.model.buffers())
+    if buffers > _MAX_BUFFER_ELEMENTS:
+        msg = f"config.json of {where} asks for buffers of {buffers:,} numbers beside its weights"
+        raise FormatError(f"{msg}; expected at most {_MAX_BUFFER_ELEMENTS:,}", hint=hint)
+
+
+def _vocabulary(model: PreTrainedModel) -> dict[str, Role]:
+    found = {}
+    modules = {id(part): name for name, part in model.named_modules()}
+    ends = (
+        (model.get_input_embeddings(), Role.EMBEDDING),
+        (model.get_output_embeddings(), Role.HEAD),
+    )
+    for part, role in ends:
+        name = modules.get(id(part))
+        for key, tensor in part.named_parameters(recurse=False) if part is not None else ():
+            if name is not None and tensor.ndim > 0:
+                found[f"{name}.{key}"] = role
+    return found
+
+
+def _roles(name: str, model: nn.Module, vocabulary: Mapping[str, Role]) -> Roles:
+    if name in vocabulary:
+        return (vocabulary[name],)
+    named = roles_of(name)
+    if named != (Role.OTHER,):
+        return named
+    # A family that nobody listed: the module's class says what its name does not.
+    part = model.get_submodule(name.rpartition(".")[0])
+    if isinstance(part, nn.Embedding):
+        return (Role.EMBEDDING,)
+    return (Role.NORM,) if "norm" in type(part).__name__.lower() else named
+
+
+def _refuse_more_than_stored(
+    plain: Mapping[str, object], stored: Mapping[str, TensorInfo], config: ModelConfig
+) -> None:
+    largest = max((max(info.shape, default=1) for info in stored.values()), default=1)
+    for key, value in plain.items():
+        if isinstance(value, dict) and key not in _STORAGE:
+            _refuse_more_than_stored(value, stored, config)
+        if not isinstance(value, int):
+            continue
+        # Every layer has a tensor of its own; heads and experts are at most a tensor's side.
+        is_layers = _LAYERS.fullmatch(key) is not None
+        limit = len(stored) if is_layers else max(largest, len(stored))
+        if (is_layers or _COUNT.fullmatch(key)) and value > limit:
+            msg = f"config.json of a {config.model_type} names {value} as {key!r}; its files hold"
+            msg = f"{msg} {len(stored)} tensors, the longest side of which is {largest}"
+            raise FormatError(msg, hint="give a model that transformers' save_pretrained wrote")
