@@ -65,7 +65,9 @@ def _no_network():
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--update-goldens", action="store_true", help="write tests/goldens/ and docs/schema/ anew"
+        "--update-goldens",
+        action="store_true",
+        help="write tests/goldens/, docs/schema/ and docs/families.md anew",
     )
 
 

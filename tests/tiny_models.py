@@ -55,6 +55,15 @@ _PLAIN = {
     "pad_token_id": 0,
     "tie_word_embeddings": False,
 }
+_GPT2 = {
+    "vocab_size": VOCABULARY,
+    "n_embd": 16,
+    "n_layer": 2,
+    "n_head": 2,
+    "n_positions": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 _GEMMA = {"head_dim": 8, "tie_word_embeddings": True}
 _QWEN_MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12}
 # What a family has beside those, or calls by another name.
@@ -67,7 +76,6 @@ _PARTICULAR = {
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "qwen2_moe": _QWEN_MOE | {"shared_expert_intermediate_size": 20},
     "qwen3_moe": _QWEN_MOE | {"head_dim": 8},
-    "gpt2": {"tie_word_embeddings": True},
     "opt": {"ffn_dim": 24, "word_embed_proj_dim": 16, "tie_word_embeddings": True},
 }
 
@@ -80,7 +88,8 @@ _WORDS = _TEXT.split()
 
 def config_of(family: str, **changes):
     """Return a configuration of two narrow layers."""
-    return CONFIG_MAPPING[family](**(_PLAIN | _PARTICULAR.get(family, {}) | changes))
+    plain = _GPT2 if family == "gpt2" else _PLAIN | _PARTICULAR.get(family, {})
+    return CONFIG_MAPPING[family](**(plain | changes))
 
 
 def model_of(family: str, *, seed: int = 0, **changes):

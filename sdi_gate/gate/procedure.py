@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -109,8 +109,7 @@ def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
     # 2. Align
     with stages.stage("align"):
         weights = open_pair(base, candidate)
-        settings = request.settings.for_layers(weights.alignment.layers)
-        request = replace(request, settings=settings)
+        request = request.for_layers(weights.alignment.layers)
     # 3. Decide
     with stages.stage("plan"):
         plan = make_plan(request, weights)

@@ -93,3 +93,17 @@ class ScanRequest:
     settings: Settings
     required: Tier | None = None
     calibration: Calibration = field(default_factory=load_default)
+
+    def for_layers(self, layers: Sequence[str]) -> ScanRequest:
+        """Return the request for models whose layer groups are known.
+
+        Args:
+            layers: Layer groups of the paired tensors, from input to output.
+
+        Returns:
+            The request, whose depth weights go by the groups' names.
+
+        Raises:
+            UsageError: If the depth weights do not fit.
+        """  # noqa: DOC502 - raised by for_layers()
+        return replace(self, settings=self.settings.for_layers(layers))

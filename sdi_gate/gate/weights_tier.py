@@ -15,8 +15,12 @@ from sdi_gate.models.collapsed import has_collapsed
 from sdi_gate.models.layers import depth_of
 from sdi_gate.models.pairs import read_pair
 from sdi_gate.models.rounding import Rounded
-from sdi_gate.signals.geometry import TensorMoments, sums_of_squares, sums_of_squares_low_rank
-from sdi_gate.signals.geometry import weight_geometry
+from sdi_gate.signals.geometry import (
+    TensorMoments,
+    sums_of_squares,
+    sums_of_squares_low_rank,
+    weight_geometry,
+)
 from sdi_gate.signals.interface import SignalResult, inconclusive
 from sdi_gate.signals.linalg import LowRank, MatrixPair, is_finite
 from sdi_gate.signals.matrices import compare_matrices

@@ -214,12 +214,13 @@ class _Builder:
 
     def add(self, name: str) -> None:
         ours, theirs = self._find(name, self._base), self._find(name, self._candidate)
-        if theirs is None and ours is not None:
-            self._base_only.append(ours)
-        elif ours is None and theirs is not None:
-            self._candidate_only.append(theirs)
-        elif ours is not None and theirs is not None:
+        if ours is not None and theirs is not None:
             self._match(name, ours, theirs)
+        elif ours is not None:
+            self._base_only.append(ours)
+        else:
+            assert theirs is not None  # noqa: S101 - a name is of one of the two
+            self._candidate_only.append(theirs)
 
     def _find(self, name: str, tensors: Mapping[str, TensorInfo]) -> TensorInfo | None:
         return tensors.get(name) or tensors.get(self._names.tied.get(name, ""))

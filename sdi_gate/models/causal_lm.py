@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import nn
 
 from sdi_gate.errors import FormatError, SdiGateError
-from sdi_gate.models.skeleton import build_meta, causal_lm_config, describe, refuse_unfit
+from sdi_gate.models.skeleton import build_bounded, causal_lm_config, describe, refuse_unfit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -72,11 +72,11 @@ def load_model(
     Raises:
         FormatError: If transformers cannot load it, or its weights are not those, all of them
             and no others, that its configuration asks for.
-    """
+    """  # noqa: DOC502 - raised by _loadable() and refuse_unfit()
     where = str(model.snapshot.ref)
     changes = changes or LoadingChanges()
     with _loadable(where):
-        skeleton = model.skeleton or describe(build_meta(causal_lm_config(model.config)))
+        skeleton = model.skeleton or describe(build_bounded(model.config, len(model.tensors)))
         # First, for what is missing would be made up, at the size that the configuration names.
         refuse_unfit(skeleton, model.tensors, where)
         # The stubs do not know that output_loading_info makes this a pair.
@@ -94,16 +94,21 @@ def load_model(
             output_loading_info=True,
         )
     loaded, info = pair
-    for verb, key in (("lacks", "missing_keys"), ("holds and does not use", "unexpected_keys")):
-        if names := sorted(info[key]):
-            msg = f"{where} {verb} {len(names)} weights, {names[0]!r} first: its weights do"
-            hint = "copy or download the model again; --tier weights compares it without loading it"
-            raise FormatError(f"{msg} not fit its config.json", hint=hint)
+    _refuse_made_up(info, where)
     # transformers no longer counts as tied what it found stored twice and different.
     _untie(loaded, changes.untied & loaded.all_tied_weights_keys.keys())
     nn.Module.to(loaded, device)
     loaded.eval()  # type: ignore[no-untyped-call]
     return LoadedModel(model=loaded, layers=decoder_layers(loaded))
+
+
+def _refuse_made_up(info: Mapping[str, Collection[str]], where: str) -> None:
+    # Names and shapes were held against the skeleton before: this is what stands behind it.
+    for verb, key in (("lacks", "missing_keys"), ("holds and does not use", "unexpected_keys")):
+        if names := sorted(info[key]):
+            msg = f"{where} {verb} {len(names)} weights, {names[0]!r} first: its weights do"
+            hint = "copy or download the model again; --tier weights compares it without loading it"
+            raise FormatError(f"{msg} not fit its config.json", hint=hint)
 
 
 class _Stored:
@@ -153,8 +158,15 @@ def decoder_layers(model: nn.Module) -> tuple[nn.Module, ...]:
 
     Returns:
         The children of the longest list of modules of one class that is not inside another such
-        list; empty if there is none.
+        list; empty if there is none. Of a model with towers beside its decoder (images), the
+        decoder's.
     """
+    decoder = getattr(model, "get_decoder", lambda: None)()
+    within = _longest_list(decoder) if isinstance(decoder, nn.Module) else ()
+    return within or _longest_list(model)
+
+
+def _longest_list(model: nn.Module) -> tuple[nn.Module, ...]:
     found: tuple[nn.Module, ...] = ()
     for module in model.modules():
         if isinstance(module, nn.ModuleList):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
 # Below the smallest normal float32 a number has lost its digits, whatever type it is stored in.
@@ -35,13 +37,17 @@ def has_collapsed(base: Tensor, candidate: Tensor) -> bool:
 
 
 def _vanishes(W: Tensor) -> bool:  # noqa: N803 - a matrix
-    pieces = torch.split(W.reshape(-1), _CHUNK_ELEMENTS)
     # As Python numbers: in float16 the bound itself would be zero.
+    pieces = _pieces(W.reshape(-1), _CHUNK_ELEMENTS)
     return all(float(piece.abs().amax()) < _VANISHING for piece in pieces)
 
 
 def _constant_rows(W: Tensor) -> int:  # noqa: N803 - a matrix
     if W.ndim < 2 or W.shape[-1] < 2:
         return 0
-    rows = W.reshape(-1, W.shape[-1])
-    return sum(int((piece.amax(1) == piece.amin(1)).sum()) for piece in rows.split(_CHUNK_ROWS))
+    pieces = _pieces(W.reshape(-1, W.shape[-1]), _CHUNK_ROWS)
+    return sum(int((piece.amax(1) == piece.amin(1)).sum()) for piece in pieces)
+
+
+def _pieces(W: Tensor, size: int) -> Iterator[Tensor]:  # noqa: N803 - a matrix or a vector
+    return (W[start : start + size] for start in range(0, len(W), size))

@@ -142,8 +142,6 @@ class CanonicalTensors:
         known: Any = self._skeleton.roles
         prefix = self._skeleton.model.base_model_prefix
         target, pattern = rename_source_key(name, renamings, converters, prefix, known)
-        if target not in known and name in known:
-            return name, None
         return (target, pattern) if target in known else (name, None)
 
     def _refuse_twins(self, target: str, names: Sequence[str]) -> None:
@@ -202,7 +200,7 @@ class CanonicalTensors:
         model = self._skeleton.model
         try:
             for name, pattern, part in zip(group.names, group.patterns, parts, strict=True):
-                converter.add_tensor(group.target, name, pattern, lambda part=part: part)  # type: ignore[arg-type, misc]
+                converter.add_tensor(group.target, name, pattern, lambda part=part: part)  # type: ignore[arg-type]
             made: Mapping[str, Any] = converter.convert(
                 group.target, model=model, config=model.config
             )

@@ -26,7 +26,7 @@ _PRECISION = {
 # Errors of rounding to nearest are spread evenly over a step: their mean square is a twelfth of
 # its square. An update that hides below the rounding is smaller, or not so even.
 _UNIFORM = 1.0 / 12.0
-_LEAST_SHARE, _MOST_SHARE = 0.75, 1.25
+_SHARE, _LEANING, _STANDARD_ERRORS = _UNIFORM / 4, 0.02, 4.0
 _CHUNK_ELEMENTS = 1 << 22
 
 
@@ -79,6 +79,15 @@ def reconcile(base: Tensor, candidate: Tensor) -> Reconciled:
         return Reconciled(
             base=rounded, candidate=candidate, rounded=Rounded.BASE, floor_squares=floor
         )
+    if torch.equal(base.to(candidate.dtype), candidate):
+        # A type of more digits and a shorter range (float16 after bfloat16) can lose some too.
+        floor = _squares_between(base, candidate)
+        return Reconciled(
+            base=candidate,
+            candidate=candidate,
+            rounded=Rounded.BASE if floor else None,
+            floor_squares=floor,
+        )
     rounded = candidate.to(base.dtype)
     if torch.equal(rounded, base) and _is_rounding(candidate, base):
         floor = _squares_between(candidate, base)
@@ -95,10 +104,25 @@ def _squares_between(fine: Tensor, coarse: Tensor) -> float:
 
 def _is_rounding(fine: Tensor, coarse: Tensor) -> bool:
     a, b = fine.reshape(-1), coarse.reshape(-1)
-    expected = 0.0
-    for piece in torch.split(b, _CHUNK_ELEMENTS):
-        exponent = torch.frexp(piece.double()).exponent
-        step = torch.exp2(exponent.double() - _PRECISION[coarse.dtype])
-        expected += _UNIFORM * float(torch.where(piece != 0, step, 0.0).square().sum())
-    found = _squares_between(a, b)
-    return _LEAST_SHARE * expected <= found <= _MOST_SHARE * expected
+    precision, least = _PRECISION[coarse.dtype], _least(coarse.dtype)
+    squares = fourths = leaning = found = 0.0
+    for x, y in zip(torch.split(a, _CHUNK_ELEMENTS), torch.split(b, _CHUNK_ELEMENTS), strict=True):
+        wide = y.double()
+        # Below the smallest normal number the steps no longer shrink with the numbers.
+        step = torch.exp2(torch.frexp(wide).exponent.double() - precision).clamp(min=least)
+        step = torch.where(wide != 0, step, 0.0)
+        error = x.double() - wide
+        squares += float(step.square().sum())
+        fourths += float(step.square().square().sum())
+        leaning += float((error * step * wide.sign()).sum())
+        found += float(error.square().sum())
+    # The spread of a sum of few errors is wide: of squares a 180th, of errors a twelfth.
+    spread = _STANDARD_ERRORS * math.sqrt(fourths)
+    even = abs(found - _UNIFORM * squares) <= max(_SHARE * squares, spread * 180**-0.5)
+    # What moves all numbers away from zero, or towards it, is an update and no rounding.
+    return even and abs(leaning) <= max(_LEANING * squares, spread * 12**-0.5)
+
+
+def _least(dtype: torch.dtype) -> float:
+    about = torch.finfo(dtype)
+    return about.smallest_normal * about.eps

@@ -17,6 +17,7 @@ from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.pytorch_utils import Conv1D
 
 from sdi_gate.errors import FormatError
+from sdi_gate.models.bounds import TooManyModulesError, bounded_memory, bounded_modules
 from sdi_gate.models.roles import Role, Roles, roles_of
 
 if TYPE_CHECKING:
@@ -28,10 +29,22 @@ if TYPE_CHECKING:
     from sdi_gate.models.tensors import TensorInfo
 
 # Keys that make transformers build as many modules.
-_LAYERS = re.compile(r"(?:num_hidden_layers|num_layers|n_layers?|decoder_layers|encoder_layers)")
+_LAYERS = re.compile(
+    r"(?:num_hidden_layers|num_layers|n_layers?|decoder_layers|encoder_layers|attention_types)"
+)
+# Layers in short: [[["global", "local"], 12]] stands for twelve times these two.
+_REPEATED = "attention_types"
 _COUNT = re.compile(r"(?:num|n)_.*(?:layers?|experts?|heads?|groups?)|\w+_experts")
 # What is computed at loading and is not in the files: rotary frequencies, masks, slopes.
 _MAX_BUFFER_ELEMENTS = 1 << 26
+# Modules and parameters of a model are two or three for each tensor. Beside them there are lists,
+# activation functions and the like.
+_PARTS_PER_TENSOR = 8
+_PARTS_BESIDE = 5_000
+_MOST_PARTS = 200_000
+# What some families compute on the CPU while they are built: tables of positions, slopes.
+_BUILDING_BYTES = 1 << 30
+_ODD = "give a model that transformers' save_pretrained wrote"
 # What describes how the weights are stored, or where, and not what they compute.
 _STORAGE = ("quantization_config", "auto_map", "transformers_weights", "_name_or_path")
 
@@ -87,15 +100,33 @@ def build_skeleton(config: ModelConfig, stored: Mapping[str, TensorInfo]) -> Ske
 
     Raises:
         FormatError: If the configuration asks for more than the files can hold.
-    """  # noqa: DOC502 - raised by _refuse_more_than_stored()
+    """
     if config.model_type not in CONFIG_MAPPING:
         return None
     _refuse_more_than_stored(config.plain, stored, config)
     try:
-        model = build_meta(causal_lm_config(config))
+        model = build_bounded(config, len(stored))
+    except TooManyModulesError as exc:
+        msg = f"config.json of a {config.model_type} asks for {exc}; its files hold {len(stored)}"
+        raise FormatError(f"{msg} tensors", hint=_ODD) from exc
     except Exception:  # noqa: BLE001 - a hostile configuration can fail anywhere in transformers
         return None
     return describe(model)
+
+
+def build_bounded(config: ModelConfig, num_tensors: int) -> PreTrainedModel:
+    """Build a model on the ``meta`` device, with bounds for its modules and for memory beside it.
+
+    Args:
+        config: Its configuration.
+        num_tensors: How many tensors its files hold.
+
+    Returns:
+        The model. May raise anything, `TooManyModulesError` among it.
+    """
+    limit = min(_PARTS_PER_TENSOR * num_tensors + _PARTS_BESIDE, _MOST_PARTS)
+    with bounded_modules(limit), bounded_memory(_BUILDING_BYTES):
+        return build_meta(causal_lm_config(config))
 
 
 def causal_lm_config(config: ModelConfig) -> PreTrainedConfig:
@@ -195,7 +226,7 @@ def _vocabulary(model: PreTrainedModel) -> dict[str, Role]:
     modules = {id(part): name for name, part in model.named_modules()}
     ends = (
         (model.get_input_embeddings(), Role.EMBEDDING),
-        (model.get_output_embeddings(), Role.HEAD),
+        (model.get_output_embeddings(), Role.HEAD),  # type: ignore[no-untyped-call]
     )
     for part, role in ends:
         name = modules.get(id(part))
@@ -225,6 +256,8 @@ def _refuse_more_than_stored(
     for key, value in plain.items():
         if isinstance(value, dict) and key not in _STORAGE:
             _refuse_more_than_stored(value, stored, config)
+        if key == _REPEATED:
+            value = _num_repeated(value)  # noqa: PLW2901 - as many layers as it stands for
         if not isinstance(value, int):
             continue
         # Every layer has a tensor of its own; heads and experts are at most a tensor's side.
@@ -233,4 +266,13 @@ def _refuse_more_than_stored(
         if (is_layers or _COUNT.fullmatch(key)) and value > limit:
             msg = f"config.json of a {config.model_type} names {value} as {key!r}; its files hold"
             msg = f"{msg} {len(stored)} tensors, the longest side of which is {largest}"
-            raise FormatError(msg, hint="give a model that transformers' save_pretrained wrote")
+            raise FormatError(msg, hint=_ODD)
+
+
+def _num_repeated(value: object) -> int:
+    pairs = [entry for entry in value if isinstance(entry, list)] if isinstance(value, list) else []
+    return sum(
+        len(kinds) * times
+        for kinds, times in (entry for entry in pairs if len(entry) == 2)
+        if isinstance(kinds, (list, str, dict)) and isinstance(times, int)
+    )

@@ -46,6 +46,7 @@ def parse_object(content: bytes, where: str) -> dict[str, Any]:
             content.decode(),
             object_pairs_hook=_without_duplicates,
             parse_constant=_refuse_constant,
+            parse_int=_whole,
             parse_float=_finite,
         )
     except (ValueError, RecursionError) as exc:
@@ -74,6 +75,14 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _refuse_constant(name: str) -> float:
     msg = f"{name} is no JSON number"
     raise ValueError(msg)
+
+
+def _whole(text: str) -> int:
+    if text == "-0":
+        # A float to the reader of safetensors, which refuses it where we would read a size of 0.
+        msg = "-0 is no whole number"
+        raise ValueError(msg)
+    return int(text)
 
 
 def _finite(text: str) -> float:

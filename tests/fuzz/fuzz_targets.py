@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -71,9 +71,7 @@ def read_index_case(_case: Case, folder: Path) -> str:
 def read_config_case(case: Case, folder: Path) -> str:
     plain = parse_object((folder / CONFIG).read_bytes(), f"{CONFIG} of {REF}")
     config = parse_config(plain, REF)
-    state = _state(case.seed.removeprefix("config-"))
-    extra = int(case.files.get(EXTRA, b"0"))
-    source = DictTensors(state | {f"extra.{i}": torch.empty(0) for i in range(extra)})
+    source = _source(case.seed.removeprefix("config-"), int(case.files.get(EXTRA, b"0")))
     with _allocations_seen():
         skeleton = build_skeleton(config, source.tensors)
     if skeleton is None:
@@ -84,9 +82,10 @@ def read_config_case(case: Case, folder: Path) -> str:
     return "built"
 
 
-@cache
-def _state(family: str) -> dict[str, torch.Tensor]:
-    return state_of(family)
+@lru_cache(maxsize=4)
+def _source(family: str, extra: int) -> DictTensors:
+    nothing = torch.empty(0)
+    return DictTensors(state_of(family) | {f"extra.{i}": nothing for i in range(extra)})
 
 
 def read_adapter_case(case: Case, folder: Path) -> str:
@@ -140,7 +139,7 @@ def _allocations_seen() -> Iterator[None]:
             try:
                 return function(argument)
             except Exception as exc:
-                if isinstance(exc, MemoryError) or "memory" in str(exc).lower():
+                if isinstance(exc, MemoryError) or "allocate memory" in str(exc):
                     seen.append(exc)
                 raise
 

@@ -213,7 +213,7 @@ def test_the_probe_is_described(folders):
 
 
 def test_samples_are_cut_where_a_model_has_no_more_positions(tmp_path):
-    base = build_base(tmp_path / "base", family="gpt2", n_positions=12)
+    base = build_base(tmp_path / "base", family="gpt2", max_position_embeddings=12)
     result = scan(base, perturb(base, tmp_path / "copy"), max_tokens=128, curvature_tokens=64)
     assert result.tier.ran is Tier.FULL
     assert result.probe.max_tokens == 12

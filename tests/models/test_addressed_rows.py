@@ -77,7 +77,7 @@ def test_tokens_that_were_added_are_said_and_do_not_part_two_tokenizers():
     assert compare_tokenizers(more, base, tiny_probe()).same is False
 
 
-def test_an_added_token_that_the_probe_meets_parts_them(tmp_path):
+def test_an_added_token_that_the_probe_meets_parts_them():
     base, more = build_tokenizer(), build_tokenizer()
     more.add_tokens(["ferry", "the", "rain"])
     found = compare_tokenizers(base, more, tiny_probe())

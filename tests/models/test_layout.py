@@ -7,8 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import FAMILIES, MORE_FAMILIES, UNLISTED_FAMILIES, model_of
+from transformers.core_model_loading import Chunk, WeightConverter
 
 from sdi_gate.errors import FormatError
+from sdi_gate.models import layout
 from sdi_gate.models.layout import CanonicalTensors
 from sdi_gate.models.skeleton import describe, refuse_unfit
 from sdi_gate.models.tensors import TensorInfo
@@ -201,6 +203,37 @@ def test_what_the_model_does_not_know_keeps_its_name_and_is_not_run():
     assert "model.layers.7.mlp.up_proj.weight" in shown.tensors
     with pytest.raises(FormatError, match="holds and does not use 1 weights"):
         refuse_unfit(describe(model), shown.tensors, "model x")
+
+
+def split_gates(_model):
+    """Say that a fused matrix is two of today's, as some families' conversions do."""
+    fused, parts = "mlp.gate_up_proj.weight", ["mlp.gate_proj.weight", "mlp.up_proj.weight"]
+    return [
+        WeightConverter(source_patterns=fused, target_patterns=parts, operations=[Chunk(dim=0)])
+    ]
+
+
+def fuse_gates(tensors):
+    path = "model.layers.0.mlp"
+    gate, up = tensors.pop(f"{path}.gate_proj.weight"), tensors.pop(f"{path}.up_proj.weight")
+    return {**tensors, f"{path}.gate_up_proj.weight": torch.cat([gate, up])}
+
+
+def test_one_stored_tensor_may_be_two_of_todays(monkeypatch):
+    monkeypatch.setattr(layout, "get_model_conversion_mapping", split_gates)
+    model = model_of("llama")
+    assert_same(show(model, fuse_gates(state_of(model))), state_of(model))
+
+
+def test_a_part_that_is_stored_beside_the_whole_is_refused(monkeypatch):
+    monkeypatch.setattr(layout, "get_model_conversion_mapping", split_gates)
+    model = model_of("llama")
+    name = "model.layers.0.mlp.up_proj.weight"
+    stored = {**fuse_gates(state_of(model)), name: state_of(model)[name]}
+    with pytest.raises(FormatError, match=f"'{name}' twice, as .*gate_up_proj"):
+        show(model, dict(reversed(stored.items())))
+    with pytest.raises(FormatError, match=f"'{name}' twice, as .*gate_up_proj"):
+        show(model, stored)
 
 
 # Ties.

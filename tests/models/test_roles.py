@@ -101,3 +101,11 @@ def test_embedding_and_head_are_those_of_the_model_whatever_their_names():
     skeleton = describe(model)
     assert skeleton.roles["zeta.weight"] == (Role.HEAD,)
     assert skeleton.vocabulary == {"zeta.weight", "model.embed_tokens.weight"}
+
+
+def test_a_head_that_is_no_part_of_the_model_and_a_scale_have_no_rows():
+    model = model_of("llama")
+    model.model.embed_tokens.scale = nn.Parameter(model.lm_head.weight.detach()[0, 0])
+    other = nn.Linear(2, 2)
+    model.get_output_embeddings = lambda: other
+    assert describe(model).vocabulary == {"model.embed_tokens.weight"}

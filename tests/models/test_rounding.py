@@ -167,3 +167,33 @@ def test_types_that_are_no_plain_floats_are_left_alone(other):
     found = reconcile(base, candidate)
     assert found.base is base
     assert found.candidate is candidate
+
+
+@pytest.mark.parametrize("count", [1, 4, 16, 64])
+@given(seed=SEEDS)
+def test_a_short_vector_is_the_original_of_its_rounded_self_too(count, seed):
+    original = numbers(count, seed=seed)
+    found = reconcile(original.bfloat16(), original)
+    assert torch.equal(found.base, found.candidate)
+
+
+@given(seed=SEEDS)
+def test_numbers_below_the_smallest_normal_one_round_in_steps_of_one_size(seed):
+    original = numbers(64, 64, seed=seed, scale=1e-5)
+    found = reconcile(original.half(), original)
+    assert found.rounded is Rounded.CANDIDATE
+
+
+@given(seed=SEEDS)
+def test_saved_in_float16_after_bfloat16_what_got_lost_is_the_floor(seed):
+    base = numbers(64, seed=seed, dtype=torch.bfloat16, scale=1e-5)
+    found = reconcile(base, base.half())
+    assert torch.equal(found.base, found.candidate)
+    assert found.floor_squares == pytest.approx(squares(base, base.half()), rel=1e-12)
+
+
+def test_moving_every_number_away_from_zero_by_the_energy_of_rounding_counts():
+    base = numbers(64, 64, dtype=torch.bfloat16)
+    candidate = below(base, lambda step: 12**-0.5 * step)
+    assert torch.equal(candidate.bfloat16(), base)
+    assert reconcile(base, candidate).rounded is None

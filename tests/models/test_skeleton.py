@@ -140,6 +140,40 @@ def test_sizes_are_refused_in_inner_objects_too():
         skeleton_of(plain, {})
 
 
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        [[["global", "local"], 2**31 - 1]],
+        [[["global"] * 3, 30]],
+        [["g" * 1000, 1]],
+        [[{"global": 1}, 50], [["local"], 50]],
+    ],
+    ids=["times", "both", "letters", "sum"],
+)
+def test_layers_in_short_are_not_written_out_before_they_are_counted(repeated):
+    stored = stored_of(model_of("gpt2"))
+    plain = {"model_type": "gpt_neo", "num_layers": 2, "attention_types": repeated}
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match="as 'attention_types'; its files hold 29 tensors"):
+            skeleton_of(plain, stored)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("odd", [1, "x", [1], [[1, 2]], [[["global"], "x"]], [[["a"], 1, 2]], None])
+def test_layers_in_short_that_make_no_sense_are_transformers_own_business(odd):
+    plain = {"model_type": "gpt_neo", "num_layers": 2, "attention_types": odd}
+    assert skeleton_of(plain, stored_of(model_of("gpt2"))) is None
+
+
+def test_gpt_neo_has_a_skeleton():
+    short = {"attention_types": [[["global", "local"], 1]], "hidden_size": 16, "num_heads": 2}
+    plain = {"model_type": "gpt_neo", "num_layers": 2, "vocab_size": 9, **short}
+    assert len(skeleton_of(plain, stored_of(model_of("gpt2"))).model.transformer.h) == 2
+
+
 def test_absurd_widths_allocate_nothing():
     stored = stored_of(model_of("llama"))
     wide = {"hidden_size": 1 << 20, "intermediate_size": 1 << 22, "vocab_size": 1 << 22}
