@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdi_gate.errors import UsageError
+from sdi_gate.errors import SdiGateError, UsageError
 from sdi_gate.gate.weights_tier import RoundingFacts, Weights
 from sdi_gate.models.adapters.config import base_reference, read_adapter_config
 from sdi_gate.models.alignment import Names, align
 from sdi_gate.models.causal_lm import LoadedModel, LoadingChanges, load_model
 from sdi_gate.models.config import check_same_architecture
 from sdi_gate.models.opening import OpenModel, open_candidate, open_model
+from sdi_gate.models.ref import Scheme, is_hub_name
 from sdi_gate.models.snapshot import SnapshotKind
 from sdi_gate.models.tokenizer import num_addressed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import torch
 
     from sdi_gate.gate.request import ScanRequest
-    from sdi_gate.models.ref import ModelRef, Scheme
+    from sdi_gate.models.ref import ModelRef
     from sdi_gate.models.snapshot import ModelSnapshot, ModelSource
     from sdi_gate.progress import Progress
 
@@ -53,11 +54,41 @@ def resolve(
         if candidate.kind is not SnapshotKind.ADAPTER:
             msg = f"{request.candidate} is no adapter, so it does not name its base"
             raise UsageError(msg, hint="give the base with --base")
-        base = fetch(base_reference(read_adapter_config(candidate)))
+        base = _fetch_named(base_reference(read_adapter_config(candidate)), candidate, fetch)
     if base.kind is SnapshotKind.ADAPTER:
         msg = f"the base {base.ref} is an adapter; expected a model with weights of its own"
         raise UsageError(msg, hint="give the model that the adapter was put on")
     return base, candidate
+
+
+def _fetch_named(
+    ref: ModelRef, candidate: ModelSnapshot, fetch: Callable[[ModelRef], ModelSnapshot]
+) -> ModelSnapshot:
+    try:
+        return fetch(ref)
+    except SdiGateError as exc:
+        # Nobody typed this name: say where it is from.
+        msg = f"{exc.message}; it is the base that the adapter {candidate.ref} names"
+        hint = f"{exc.hint}; or give the base with --base" if exc.hint else "give it with --base"
+        raise type(exc)(msg, hint=hint) from exc
+
+
+def another_base(weights: Weights) -> str | None:
+    """Say whether an adapter names another base on the Hub than the one it was put on.
+
+    Args:
+        weights: Both models.
+
+    Returns:
+        A sentence; None if the two agree, or if one of them is no name on the Hub: a folder can
+        hold any model.
+    """
+    named, ref = weights.candidate.named_base, weights.base.snapshot.ref
+    if named is None or ref.scheme is not Scheme.HUB or not is_hub_name(named):
+        return None
+    if named.casefold() == ref.location.casefold():
+        return None
+    return f"the adapter was trained on {named[:120]}, and was put on {ref.location}"
 
 
 def open_pair(base: ModelSnapshot, candidate: ModelSnapshot) -> Weights:

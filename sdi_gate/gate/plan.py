@@ -145,7 +145,9 @@ def _files_notice(base: ModelSnapshot, candidate: ModelSnapshot) -> str:
         {file.name: file.sha256 for file in snapshot.files if is_tokenizer_file(file.name)}
         for snapshot in (base, candidate)
     )
-    return "" if ours == theirs else "the tokenizers' files differ, and tier weights reads no text"
+    if ours == theirs or not theirs:  # without its own, a candidate reads as its base does
+        return ""
+    return "the tokenizers' files differ, and tier weights reads no text"
 
 
 def _shorter(num_tokens: int, limit: int | None) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdi_gate.models.adapters.changes import Change, Kind, apply_change, thin_factors
+from sdi_gate.models.roles import role_label, roles_of
 from sdi_gate.models.tensors import LowRankUpdate, TensorInfo
 
 if TYPE_CHECKING:
@@ -24,20 +25,42 @@ class AdapterFacts:
         kinds: What it does, such as LoRA and full weights.
         num_tensors: How many of the candidate's tensors it changes.
         ranks: Every rank that it has, ascending.
-        num_parameters: How many numbers it holds.
+        scales: Every factor before an update that it has, ascending.
+        roles: What the tensors do that it adds to.
+        whole: Tensors that it brings whole.
+        untied: Parameters that it makes the candidate's own, where the base ties them.
+        num_parameters: How many of its numbers are in effect.
     """
 
     kinds: tuple[str, ...]
     num_tensors: int
     ranks: tuple[int, ...]
+    scales: tuple[float, ...]
+    roles: tuple[str, ...]
+    whole: tuple[str, ...]
+    untied: tuple[str, ...]
     num_parameters: int
 
     def __str__(self) -> str:
         """Return one line."""
-        ranks = f"; rank {', '.join(map(str, self.ranks))}" if self.ranks else ""
         names = " and ".join(self.kinds) or "no change"
         tensors = f"{self.num_tensors:,} tensor{'' if self.num_tensors == 1 else 's'}"
-        return f"{names} on {tensors}{ranks}; {self.num_parameters:,} parameters"
+        roles = f" ({', '.join(self.roles)})" if self.roles else ""
+        parts = [f"{names} on {tensors}{roles}"]
+        if self.ranks:
+            parts.append(f"rank {', '.join(map(str, self.ranks))}")
+        if self.scales:
+            parts.append(f"scale {' to '.join(f'{value:.4g}' for value in _ends(self.scales))}")
+        if self.whole:
+            more = f" and {len(self.whole) - 3} more" if len(self.whole) > 3 else ""
+            parts.append(f"replaces {', '.join(self.whole[:3])}{more}")
+        if self.untied:
+            parts.append(f"unties {', '.join(self.untied)}")
+        return "; ".join([*parts, f"{self.num_parameters:,} parameters"])
+
+
+def _ends(values: tuple[float, ...]) -> tuple[float, ...]:
+    return values if len(values) == 1 else (values[0], values[-1])
 
 
 class AdaptedTensors:
@@ -143,7 +166,15 @@ class AdaptedTensors:
             kinds=tuple(kind for kind in Kind if any(change.kind is kind for change in changes)),
             num_tensors=len(changes),
             ranks=tuple(sorted({change.rank for change in changes if change.rank})),
-            num_parameters=sum(info.numel for info in self._adapter.tensors.values()),
+            scales=tuple(sorted({change.scale for change in changes if change.parts})),
+            roles=tuple(dict.fromkeys(role_label(roles_of(c.target)) for c in changes if c.parts)),
+            whole=tuple(change.target for change in changes if change.whole is not None),
+            untied=tuple(sorted(self.untied)),
+            num_parameters=sum(
+                info.numel
+                for change in changes
+                for info in (*change.parts.values(), *([change.whole] if change.whole else []))
+            ),
         )
 
     def _describe(self, change: Change) -> TensorInfo:

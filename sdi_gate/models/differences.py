@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from sdi_gate.models.inspection import read_json
 from sdi_gate.models.skeleton import causal_lm_config
 from sdi_gate.models.snapshot import SnapshotKind
@@ -137,7 +139,20 @@ def _differing(ours: dict[str, Any], theirs: dict[str, Any]) -> set[str]:
 
 def _value(settings: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - whatever JSON holds
     value = settings.get(key)
-    return None if value is False else value
+    return None if value is False else _in_float32(value)
+
+
+def _in_float32(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    # Models run in float32, and GGUF stores its settings so: 1e-5 and its float32 are one number.
+    match value:
+        case float():
+            return torch.tensor(value, dtype=torch.float32).item()
+        case dict():
+            return {key: _in_float32(entry) for key, entry in value.items()}
+        case list():
+            return [_in_float32(entry) for entry in value]
+        case _:
+            return value
 
 
 def _plain(snapshot: ModelSnapshot, name: str) -> dict[str, Any]:

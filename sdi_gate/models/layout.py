@@ -82,8 +82,8 @@ class CanonicalTensors:
         self._where = where
         self._groups: dict[str, _Group] = {}
         self.tensors: dict[str, TensorInfo] = {}
-        self.ignored: tuple[TensorInfo, ...] = ()
-        self.tied_copies: tuple[TensorInfo, ...] = ()
+        self.ignored: list[TensorInfo] = []
+        self.tied_copies: list[TensorInfo] = []
         self.untied: frozenset[str] = frozenset()
         self._modules = frozenset(name for name, _ in skeleton.model.named_modules())
         buffers = {name for name, _ in skeleton.model.named_buffers()}
@@ -165,7 +165,7 @@ class CanonicalTensors:
         first = self._source.tensors[group.names[0]]
         if group.converter is None:
             if group.target not in self._skeleton.roles and self._is_buffer(first):
-                self.ignored = (*self.ignored, first)
+                self.ignored.append(first)
                 return
             self._show(group, replace(first, name=group.target))
             return
@@ -224,7 +224,7 @@ class CanonicalTensors:
                 self.tensors[original] = replace(self.tensors.pop(name), name=original)
                 self._groups[original] = self._groups.pop(name)
             elif self._equal(name, original):
-                self.tied_copies = (*self.tied_copies, self.tensors.pop(name))
+                self.tied_copies.append(self.tensors.pop(name))
                 del self._groups[name]
             else:
                 self.untied |= {name}

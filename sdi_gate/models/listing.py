@@ -37,8 +37,8 @@ _MAX_INDEX_BYTES = 100_000_000
 _MAX_WEIGHTS_BYTES = 1 << 41
 
 _RESAVE = (
-    "re-save it as safetensors: model = AutoModel….from_pretrained(…); "
-    "model.save_pretrained(…, safe_serialization=True)"
+    "re-save it as safetensors, where you trust it: AutoModel….from_pretrained(…)"
+    ".save_pretrained(…), with transformers 5"
 )
 _RESAVE_ADAPTER = (
     "re-save the adapter as safetensors: PeftModel.from_pretrained(…)"

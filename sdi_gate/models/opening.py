@@ -22,6 +22,7 @@ from sdi_gate.models.weights import Checkpoint, refuse_quantised_types
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sdi_gate.models.adapters.config import AdapterConfig
     from sdi_gate.models.config import ModelConfig
     from sdi_gate.models.quantised.method import Quantisation
     from sdi_gate.models.skeleton import Skeleton
@@ -42,6 +43,7 @@ class OpenModel:
         quantisation: How its weights were quantised; None if they were not.
         adapted: The source again, if an adapter was put on the very base it is compared with.
         adapter: One sentence about the adapter; None if there is none.
+        named_base: What an adapter says it was trained on; None if it does not say.
         ignored: Stored buffers that are not compared, for transformers computes them anew.
         tied_copies: Stored copies of tensors that are tied to them, counted once.
     """
@@ -54,6 +56,7 @@ class OpenModel:
     quantisation: Quantisation | None = None
     adapted: AdaptedTensors | None = None
     adapter: str | None = None
+    named_base: str | None = None
     ignored: tuple[TensorInfo, ...] = ()
     tied_copies: tuple[TensorInfo, ...] = ()
 
@@ -140,7 +143,7 @@ def _open_gguf(snapshot: ModelSnapshot) -> OpenModel:
     opened = _canonical(snapshot, config, stored, None)
     # A GGUF file of plain types is no quantised one.
     quantised = stored.quantisation if stored.quantisation.num_tensors else None
-    return replace(opened, quantisation=quantised)
+    return replace(opened, quantisation=quantised, stored_types=stored.stored_types)
 
 
 def _canonical(
@@ -166,8 +169,8 @@ def _canonical(
         source=source,
         skeleton=skeleton,
         stored_types=types,
-        ignored=source.ignored,
-        tied_copies=source.tied_copies,
+        ignored=tuple(source.ignored),
+        tied_copies=tuple(source.tied_copies),
     )
 
 
@@ -190,8 +193,17 @@ def _put_on(snapshot: ModelSnapshot, base: OpenModel) -> OpenModel:
         source=adapted,
         skeleton=skeleton,
         adapted=adapted,
-        adapter=adapted.description,
+        adapter=_described(adapted, adapter.config),
+        stored_types=tuple(sorted({info.dtype for info in adapter.weights.tensors.values()})),
+        named_base=adapter.config.base_model_name_or_path,
     )
+
+
+def _described(adapted: AdaptedTensors, config: AdapterConfig) -> str:
+    scaled = "rsLoRA: " if config.use_rslora else ""
+    named = config.base_model_name_or_path
+    base = f"{named[:120]!r} as its base" if named else "no base"
+    return f"{scaled}{adapted.description}; it names {base}"
 
 
 def _fitted(

@@ -21,6 +21,18 @@ class Scheme(StrEnum):
     HUB = "hf"
 
 
+def is_hub_name(text: str) -> bool:
+    """Say whether a text can be the name of a repository on the Hub, with its organisation.
+
+    Args:
+        text: Such as ``org/name``.
+
+    Returns:
+        True if it can; a relative path of two parts can, too.
+    """
+    return _HUB_NAME.fullmatch(text) is not None and "/" in text and ".." not in text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRef:
     """Name a model as a user writes it.

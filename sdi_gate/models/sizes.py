@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # transformers makes a list, or a module, of as many entries before any tensor is looked at. More
 # than any model has of layers, heads, experts or labels.
 _COUNTS = ("num_", "n_")
+_CYCLES = "_cycles"
 _MAX_COUNT = 1_000_000
 # Widths, of which a tensor has one or two: more than the largest vocabulary.
 _WIDTHS = frozenset(
@@ -79,7 +80,7 @@ def _is_above(value: object, limit: int) -> bool:
 
 
 def _limit_of(key: str) -> int | None:
-    if key.startswith(_COUNTS):
+    if key.startswith(_COUNTS) or key.endswith(_CYCLES):
         return _MAX_COUNT
     if key in _POSITIONS:
         return _MAX_POSITIONS

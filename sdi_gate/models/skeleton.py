@@ -39,14 +39,18 @@ _COUNT = re.compile(r"(?:num|n)_.*(?:layers?|experts?|heads?|groups?)|\w+_expert
 _MAX_BUFFER_ELEMENTS = 1 << 26
 # Modules and parameters of a model are two or three for each tensor. Beside them there are lists,
 # activation functions and the like.
-_PARTS_PER_TENSOR = 8
-_PARTS_BESIDE = 5_000
-_MOST_PARTS = 200_000
+_PARTS_PER_TENSOR = 4
+_PARTS_BESIDE = 2_000
+_MOST_PARTS = 40_000
 # What some families compute on the CPU while they are built: tables of positions, slopes.
-_BUILDING_BYTES = 1 << 30
+_BUILDING_BYTES = 1 << 29
 _ODD = "give a model that transformers' save_pretrained wrote"
 # What describes how the weights are stored, or where, and not what they compute.
 _STORAGE = ("quantization_config", "auto_map", "transformers_weights", "_name_or_path")
+# What a language model does not have, and of which transformers makes two tables.
+_LABELS = ("num_labels", "id2label", "label2id")
+# Made by torch.FloatTensor, which asks nobody for a device.
+_ALLOCATING = frozenset({"xlnet"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,18 +99,21 @@ def build_skeleton(config: ModelConfig, stored: Mapping[str, TensorInfo]) -> Ske
         stored: The tensors that its files hold, as an upper bound for the number of its modules.
 
     Returns:
-        The skeleton; None if transformers does not know the family or cannot use the
-        configuration: such a model can be compared by its tensors' names, and cannot be run.
+        The skeleton; None if transformers does not know the family, cannot use the configuration,
+        or would make more modules of it than there is time for: such a model can be compared by
+        its tensors' names, and cannot be run.
 
     Raises:
         FormatError: If the configuration asks for more than the files can hold.
     """
-    if config.model_type not in CONFIG_MAPPING:
+    if config.model_type not in CONFIG_MAPPING or config.model_type in _ALLOCATING:
         return None
     _refuse_more_than_stored(config.plain, stored, config)
     try:
         model = build_bounded(config, len(stored))
     except TooManyModulesError as exc:
+        if len(stored) >= _MOST_PARTS // _PARTS_PER_TENSOR:
+            return None  # its files could account for that many: too large to be built here
         msg = f"config.json of a {config.model_type} asks for {exc}; its files hold {len(stored)}"
         raise FormatError(f"{msg} tensors", hint=_ODD) from exc
     except Exception:  # noqa: BLE001 - a hostile configuration can fail anywhere in transformers
@@ -138,7 +145,7 @@ def causal_lm_config(config: ModelConfig) -> PreTrainedConfig:
     Returns:
         What `build_meta` takes. May raise anything: the configuration is a stranger's.
     """
-    plain = {key: value for key, value in config.plain.items() if key not in _STORAGE}
+    plain = {key: value for key, value in config.plain.items() if key not in (*_STORAGE, *_LABELS)}
     built: PreTrainedConfig = CONFIG_MAPPING[config.model_type].from_dict(plain)
     return built
 

@@ -162,13 +162,13 @@ def compare_tokenizers(
     differs = []
     if added:
         detail = f"the candidate adds {added} tokens; the same tokens on every probe text"
-        differs.append(f"text with the {added} added tokens")
+        differs.append(f"what the candidate does with its {added} added tokens")
     elif _construction(base) != _construction(candidate):
-        differs.append("how the tokenizers treat some text or special tokens")
+        differs.append("that the tokenizers treat some text or special tokens otherwise")
     if getattr(base, "chat_template", None) != getattr(candidate, "chat_template", None):
         detail += "; the chat templates differ, and the base's was used for both"
-        differs.append("the chat template")
-    notice = f"unseen by the probe differs {' and '.join(differs)}" if differs else ""
+        differs.append("that the chat templates differ")
+    notice = f"not seen on the probe's texts: {' and '.join(differs)}" if differs else ""
     return TokenizerComparison(same=True, detail=detail, notice=notice)
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sdi_gate.report.document import AlignmentEntry, ResultDocument, VocabularyEntry
+    from sdi_gate.report.entries import RoundingEntry
 
 _MAX_ROWS = 20
 _MAX_ROLES = 30
@@ -100,25 +101,42 @@ def _sentences(document: ResultDocument) -> Iterator[str]:
         yield f"Adapter: {_described(document.candidate.adapter)}."
     yield from _quantisation(document)
     if alignment.rounding is not None:
-        floor = number(alignment.rounding.floor)
-        tensors = plural(alignment.rounding.num_tensors, "tensor")
-        yield (
-            "The two are stored in different types. Rounding alone accounts for a relative "
-            f"distance of {floor} in {tensors}; it was not counted as drift."
-        )
+        yield _rounding_sentence(document, alignment.rounding)
+    if _is_unmoved(document):
+        yield "No compared weight differs from the base's."
     yield from _layers(alignment)
     if alignment.vocabulary:
         yield _rows_sentence(alignment.vocabulary)
 
 
+def _rounding_sentence(document: ResultDocument, rounding: RoundingEntry) -> str:
+    base, candidate = (
+        listed(model.dtypes, _MAX_ASIDE, _ASIDE_LIMIT)
+        for model in (document.base, document.candidate)
+    )
+    sides = (("base", rounding.num_base), ("candidate", rounding.num_candidate))
+    whose = " and ".join(f"{plural(n, 'tensor')} of the {side}" for side, n in sides if n)
+    done = f"{whose or plural(rounding.num_tensors, 'tensor')} rounded to the other's type first"
+    return (
+        f"The base is stored as {base} and the candidate as {candidate}. Everything was measured "
+        f"with {done}, forward passes included. What that rounding took away, a relative distance "
+        f"of {number(rounding.floor)}, was not counted as drift."
+    )
+
+
 def _quantisation(document: ResultDocument) -> Iterator[str]:
     base, candidate = document.base.quantisation, document.candidate.quantisation
     if base is not None and base == candidate:
-        yield f"Quantisation of both models: {_described(base)}."
+        yield f"Quantisation of both models: {_described(base)}. Its error is in both alike."
         return
     for side, description in (("base", base), ("candidate", candidate)):
         if description is not None:
             yield f"Quantisation of the {side}: {_described(description)}."
+
+
+def _is_unmoved(document: ResultDocument) -> bool:
+    geometry = document.signal("weight-geometry")
+    return geometry is not None and geometry.headline is not None and geometry.headline.value == 0.0
 
 
 def _described(text: str) -> str:

@@ -98,6 +98,10 @@ class RoundingEntry(Part):
         float, Field(ge=0, description="its norm / that of the tensors that were rounded")
     ]
     num_tensors: Count
+    num_base: Annotated[Count, Field(description="tensors of the base that were rounded")] = 0
+    num_candidate: Annotated[
+        Count, Field(description="tensors of the candidate that were rounded to the base's")
+    ] = 0
 
 
 class RoleEntry(Part):

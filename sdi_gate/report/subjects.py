@@ -78,7 +78,12 @@ def alignment_entry(result: ScanResult) -> AlignmentEntry:
         vocabulary=_vocabulary(result),
         missing_layers=alignment.missing_layers,
         extra_layers=alignment.extra_layers,
-        rounding=RoundingEntry(floor=rounding.floor, num_tensors=rounding.num_tensors)
+        rounding=RoundingEntry(
+            floor=rounding.floor,
+            num_tensors=rounding.num_tensors,
+            num_base=len(rounding.base),
+            num_candidate=len(rounding.candidate),
+        )
         if rounding is not None
         else None,
         roles=_roles(alignment.paired),

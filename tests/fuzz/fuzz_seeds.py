@@ -91,7 +91,6 @@ def adapter_seed(kind: str) -> Files:
             target_modules=mlp,
             rank_pattern={"up_proj": 3},
             alpha_pattern={"q_proj": 5},
-            base_model_name_or_path="org/name",
         ),
         "dora": lambda: LoraConfig(r=2, target_modules=r".*\.(q|v)_proj", use_dora=True),
         "saved": lambda: LoraConfig(
@@ -105,7 +104,9 @@ def adapter_seed(kind: str) -> Files:
         warnings.simplefilter("ignore")
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(0)
-            get_peft_model(model_of(family, **_SMALL), config).save_pretrained(folder)
+            model = model_of(family, **_SMALL)
+            model.name_or_path = "org/name"
+            get_peft_model(model, config).save_pretrained(folder)
         return {
             name: (Path(folder) / name).read_bytes() for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import fuzz_engine
@@ -130,6 +131,14 @@ def test_a_hang_is_a_finding_even_where_errors_are_swallowed(workspace, monkeypa
                 pass
         except Exception:  # noqa: BLE001 - as a careless library does
             return "read"
+
+    monkeypatch.setattr(fuzz_engine, "MAX_SECONDS", 0.1)
+    assert HangError.__name__ in _outcome_of(reader, workspace, monkeypatch).finding
+
+
+def test_a_reader_that_waits_is_a_hang_too(workspace, monkeypatch):
+    def reader(_case, _folder):
+        threading.Event().wait()
 
     monkeypatch.setattr(fuzz_engine, "MAX_SECONDS", 0.1)
     assert HangError.__name__ in _outcome_of(reader, workspace, monkeypatch).finding

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import WEIGHTS, build_base, edit_json, perturb, scan
 
-from sdi_gate.errors import IncomparableError, UsageError
+from sdi_gate.errors import IncomparableError, NotFoundError, UsageError
 from sdi_gate.gate.procedure import Effects, run_scan
 from sdi_gate.models.folder import FolderSource
 from sdi_gate.models.ref import Scheme
@@ -198,6 +198,49 @@ def test_the_base_is_taken_from_the_adapter_when_none_is_given(base, tmp_path):
     result = scan_without_base(adapter, {Scheme.FILE: FolderSource(), Scheme.HUB: Hub()})
     assert result.signals[0].estimate.value > 0.0
     assert any("named by the candidate itself" in notice for notice in result.notices)
+
+
+def scan_from_hub(base, adapter, location):
+    """Scan an adapter on a base that a Hub holds under a name."""
+    from dataclasses import replace  # noqa: PLC0415 - one test's tool
+
+    from tiny_models import request_of  # noqa: PLC0415
+
+    from sdi_gate.models.ref import ModelRef  # noqa: PLC0415
+
+    class Hub:
+        def fetch(self, ref, progress):
+            found = FolderSource().fetch(ModelRef.parse(f"file:{base}"), progress)
+            return replace(found, ref=ref)
+
+    request = request_of(base, adapter, "weights")
+    request = replace(request, base=ModelRef.parse(f"hf:{location}"))
+    sources = {Scheme.FILE: FolderSource(), Scheme.HUB: Hub()}
+    return run_scan(request, Effects(sources=sources, progress=NullProgress()))
+
+
+def test_an_adapter_on_another_base_than_it_names_is_a_notice(base, tmp_path):
+    adapter, _ = adapt(base, tmp_path, **VARIANTS["lora"])
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path="org/v1")
+    (notice,) = scan_from_hub(base, adapter, "org/v2").notices
+    assert notice == "the adapter was trained on org/v1, and was put on org/v2"
+    found = scan_from_hub(base, adapter, "Org/V1")
+    assert found.notices == ()
+    assert found.candidate.adapter.endswith("it names 'org/v1' as its base")
+
+
+def test_a_base_that_cannot_be_had_is_said_to_be_the_adapters_word(base, tmp_path):
+    adapter, _ = adapt(base, tmp_path, **VARIANTS["lora"])
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path="org/gone")
+
+    class Hub:
+        def fetch(self, ref, progress):
+            msg = f"no such model: {ref}"
+            raise NotFoundError(msg, hint="check the name")
+
+    with pytest.raises(NotFoundError, match="base that the adapter file:.* names") as caught:
+        scan_without_base(adapter, {Scheme.FILE: FolderSource(), Scheme.HUB: Hub()})
+    assert caught.value.hint == "check the name; or give the base with --base"
 
 
 def test_a_path_that_an_adapter_names_is_never_followed(base, tmp_path):

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -218,12 +219,25 @@ def test_a_row_of_zeros_has_no_direction(tmp_path):
 
 
 def test_one_tensor_is_written_as_one():
-    facts = AdapterFacts(kinds=("LoRA",), num_tensors=1, ranks=(2, 8), num_parameters=1234)
+    nothing = AdapterFacts(
+        kinds=(),
+        num_tensors=0,
+        ranks=(),
+        scales=(),
+        roles=(),
+        whole=(),
+        untied=(),
+        num_parameters=0,
+    )
+    assert str(nothing) == "no change on 0 tensors; 0 parameters"
+    facts = replace(nothing, kinds=("LoRA",), num_tensors=1, ranks=(2, 8), num_parameters=1234)
     assert str(facts) == "LoRA on 1 tensor; rank 2, 8; 1,234 parameters"
-    facts = AdapterFacts(kinds=("full weights",), num_tensors=2, ranks=(), num_parameters=5)
-    assert str(facts) == "full weights on 2 tensors; 5 parameters"
-    facts = AdapterFacts(kinds=(), num_tensors=0, ranks=(), num_parameters=0)
-    assert str(facts) == "no change on 0 tensors; 0 parameters"
+    scaled = replace(facts, scales=(0.5, 1.0, 4.0), roles=("q", "down"), untied=("lm_head.weight",))
+    expected = "LoRA on 1 tensor (q, down); rank 2, 8; scale 0.5 to 4; unties lm_head.weight;"
+    assert str(scaled) == f"{expected} 1,234 parameters"
+    many = replace(nothing, kinds=("full weights",), num_tensors=5, whole=tuple("abcde"))
+    expected = "full weights on 5 tensors; replaces a, b, c and 2 more; 0 parameters"
+    assert str(many) == expected
 
 
 def test_a_number_that_is_none_comes_through(tmp_path):

@@ -85,7 +85,7 @@ def test_todays_names_stay_as_they_are(family):
     model = model_of(family)
     shown = show(model, state_of(model))
     assert_same(shown, state_of(model))
-    assert shown.ignored == shown.tied_copies == ()
+    assert shown.ignored == shown.tied_copies == []
     assert shown.untied == frozenset()
     refuse_unfit(describe(model), shown.tensors, "model x")
 
@@ -250,7 +250,7 @@ def test_a_tied_head_counts_once_however_it_is_stored(family):
     alone = {name: value for name, value in state.items() if name != embedding}
     only_head = show(model, {**alone, head: state[embedding]})
     assert_same(only_head, state)
-    assert only_head.tied_copies == ()
+    assert only_head.tied_copies == []
     assert twice.untied == only_head.untied == frozenset()
 
 
@@ -270,7 +270,7 @@ def test_a_head_that_is_not_the_embedding_to_the_bit_is_its_own(change):
     own = change(state["model.embed_tokens.weight"])
     shown = show(model, {**state, "lm_head.weight": own})
     assert shown.untied == {"lm_head.weight"}
-    assert shown.tied_copies == ()
+    assert shown.tied_copies == []
     assert shown.tensors["lm_head.weight"].shape == own.shape
     found = shown.read(shown.tensors["lm_head.weight"])
     assert torch.equal(found.nan_to_num(), own.nan_to_num())
@@ -327,7 +327,7 @@ def test_what_earlier_versions_saved_and_todays_compute_is_ignored_and_listed(fa
 def test_a_name_like_a_buffers_hides_nothing(family, name, value):
     model = model_of(family)
     shown = show(model, {**state_of(model), name: value})
-    assert shown.ignored == ()
+    assert shown.ignored == []
     assert name in shown.tensors
     with pytest.raises(FormatError, match="holds and does not use 1 weights"):
         refuse_unfit(describe(model), shown.tensors, "model x")

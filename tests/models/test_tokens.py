@@ -298,7 +298,7 @@ def test_another_chat_template_is_said_and_does_not_matter():
     )
     assert found.same is True
     assert "the chat templates differ, and the base's was used for both" in found.detail
-    assert found.notice == "unseen by the probe differs the chat template"
+    assert found.notice == "not seen on the probe's texts: that the chat templates differ"
 
 
 def test_a_tokenizer_that_reads_other_texts_otherwise_is_noticed_though_the_probe_is_read_alike():
@@ -306,7 +306,7 @@ def test_a_tokenizer_that_reads_other_texts_otherwise_is_noticed_though_the_prob
     normalising.backend_tokenizer.normalizer = normalizers.Replace("xqzw", "something else")
     found = compare_tokenizers(build_tokenizer(), normalising, tiny_probe())
     assert found.same is True
-    assert "how the tokenizers treat some text" in found.notice
+    assert "the tokenizers treat some text or special tokens otherwise" in found.notice
     assert compare_tokenizers(build_tokenizer(), build_tokenizer(), tiny_probe()).notice == ""
 
 

@@ -52,10 +52,7 @@ def test_of_two_plain_checkpoints_nothing_is_said(make):
         (
             docs.resized,
             [
-                (
-                    "The two are stored in different types. Rounding alone accounts for a relative "
-                    "distance of 0.00166 in 36 tensors; it was not counted as drift."
-                ),
+                "a relative distance of 0.00166, was not counted as drift.",
                 "1 layer only in the base: layers.15. Not compared: coverage is 0.953.",
                 "Vocabulary: only rows that both models have were compared.",
             ],
@@ -75,7 +72,17 @@ def test_what_was_compared_stands_before_the_numbers_and_is_not_folded_away(make
 def test_one_tensor_that_was_rounded_is_one():
     rounding = docs.RoundingEntry(floor=0.0, num_tensors=1)
     (sentence,) = compared(rounding=rounding).sentences
-    assert "a relative distance of 0 in 1 tensor; it was not counted as drift." in sentence
+    assert "with 1 tensor rounded to the other's type first" in sentence
+    whose = docs.RoundingEntry(floor=0.0, num_tensors=3, num_base=2, num_candidate=1)
+    (sentence,) = compared(rounding=whose).sentences
+    assert "2 tensors of the base and 1 tensor of the candidate rounded" in sentence
+    assert "a relative distance of 0, was not counted as drift." in sentence
+
+
+def test_a_candidate_that_moved_nowhere_is_said_to():
+    still = build_view(docs.document(scale=0.0)).compared.sentences
+    assert still == ("No compared weight differs from the base's.",)
+    assert build_view(docs.document(scale=1.0)).compared.sentences == ()
 
 
 def test_layers_on_either_side_are_named_up_to_a_number_and_counted():
@@ -118,7 +125,9 @@ def test_many_tensors_of_the_vocabulary_are_counted():
 
 def test_a_quantisation_that_both_models_share_is_said_once():
     both = of_models(base={"quantisation": "so."}, candidate={"quantisation": "so."})
-    assert both.compared.sentences == ("Quantisation of both models: so.",)
+    assert both.compared.sentences == (
+        "Quantisation of both models: so. Its error is in both alike.",
+    )
     each = of_models(base={"quantisation": "so"}, candidate={"quantisation": "otherwise"})
     assert each.compared.sentences == (
         "Quantisation of the base: so.",

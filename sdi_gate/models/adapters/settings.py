@@ -31,6 +31,12 @@ _HARMLESS = frozenset({
     "eva_config", "corda_config", "lora_ga_config", "decompose_both", "decompose_factor",
     "use_effective_conv2d", "runtime_config", "auto_mapping",
 })  # fmt: skip
+# Kinds that change no weights, so that there is nothing to merge.
+_PROMPTS = frozenset({
+    "PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "ADAPTION_PROMPT",
+    "CPT", "XLORA",
+})  # fmt: skip
+_NO_WEIGHTS = "it changes no weights, so that there is nothing to compare and nothing to merge"
 # Ways to begin that leave the base as it is.
 _PLAIN_STARTS = frozenset({"gaussian", "orthogonal", "eva", "mica", "lycoris"})
 _CHANGED_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -72,7 +78,7 @@ def _peft_type(fields: Fields) -> PeftType:
     if name not in PeftType.__members__:
         known = ", ".join(PeftType)
         msg = f"the adapter in {fields.where} is of kind {name[:80]!r}; {known} can be read"
-        raise IncomparableError(msg, hint=MERGE)
+        raise IncomparableError(msg, hint=_NO_WEIGHTS if name in _PROMPTS else MERGE)
     return PeftType(name)
 
 

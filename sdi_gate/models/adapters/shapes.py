@@ -98,7 +98,7 @@ def _refuse_shape(
 ) -> NoReturn:
     got = change.parts[part].shape
     msg = (
-        f"{part} of {change.target[:120]!r} in {config.where} has shape {list(got)}; expected"
+        f"{part} of {change.target[:120]!r} beside {config.where} has shape {list(got)}; expected"
         f" {list(expected)} for rank {change.rank} on a weight of shape {list(change.shape)}"
     )
     axis = _RANK_AXIS.get(part)

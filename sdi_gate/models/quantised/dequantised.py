@@ -53,11 +53,11 @@ class Quantisation:
     @property
     def description(self) -> str:
         """Return one sentence for the report."""
-        aside = f", and {len(self.set_aside)} stored scales of them are unused"
+        aside = f"; {len(self.set_aside)} stored scales of activations or caches are unused"
         return (
             f"{self.num_tensors} tensors are stored as {self.method} and were dequantised by"
-            f" {self.library} {self.version}, so quantisation is part of what was measured;"
-            f" activations are measured unquantised{aside if self.set_aside else ''}."
+            f" {self.library} {self.version}, so quantisation is part of what was measured, of"
+            f" weights and not of activations{aside if self.set_aside else ''}."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,6 +72,9 @@ class GgufTensors:
         self._parts = self._sorted(header)
         self.tensors = {name: self._info(name, shapes) for name in self._parts}
         self.quantisation = self._described()
+        self.stored_types = tuple(
+            sorted({self._kinds[p.kind].name for parts in self._parts.values() for p in parts})
+        )
 
     def _checked_kind(self, kind: int) -> Any:  # noqa: ANN401 - the library's own
         quantisation = self._gguf.GGMLQuantizationType(kind)
@@ -92,7 +96,8 @@ class GgufTensors:
             warnings.simplefilter("ignore")
             config = auto.CONFIG_MAPPING[plain.pop("model_type")](**plain)
             model = auto.AutoModelForCausalLM.from_config(config)
-            mapping = self._loader.get_gguf_hf_weights_map(model, self._processor)
+            shallow = _Shallow(model, depth=1)
+            mapping = self._loader.get_gguf_hf_weights_map(shallow, self._processor)
         shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         return mapping, shapes
 
@@ -185,6 +190,33 @@ class GgufTensors:
             msg = f"{self._path.name!r} of {self._ref} cannot be read: {type(exc).__name__}"
             raise FormatError(msg, hint=AGAIN) from exc
         return data.reshape(*part.shape[:-1], -1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shallow:
+    """Show a model without the modules inside its modules.
+
+    transformers asks every module of a model for its part of the map, and makes a table of all
+    layers' names for each: 80 layers take a minute. The model and the one without its head know
+    all names there are.
+    """
+
+    model: Any
+    depth: int
+
+    @property
+    def config(self) -> Any:  # noqa: ANN401 - as the model has it
+        return self.model.config
+
+    def state_dict(self) -> Any:  # noqa: ANN401 - as the model has it
+        return self.model.state_dict()
+
+    def named_children(self) -> list[tuple[str, _Shallow]]:
+        if not self.depth:
+            return []
+        return [
+            (name, _Shallow(part, self.depth - 1)) for name, part in self.model.named_children()
+        ]
 
 
 def _numel(part: StoredTensor) -> int:

@@ -25,6 +25,8 @@ _BLOCK = re.compile(r"blk\.(\d{1,6})\.")
 # Larger than any width, vocabulary or context there is; a model of that size is not built.
 _MAX_NUMBER = 2**27
 _MAX_EXPERTS = 4_096
+# transformers' table of names takes some milliseconds for each; no model has a quarter of these.
+_MAX_BLOCKS = 1_000
 # Widths that transformers (5.23) leaves at the default of a model type.
 _EXPERTS = {
     "expert_feed_forward_length": "moe_intermediate_size",
@@ -137,6 +139,9 @@ def _check_numbers(header: Header, architecture: str, ref: ModelRef) -> None:
     claimed = header.values.get(f"{architecture}.block_count")
     if claimed != len(blocks):
         msg = f"{ref} names {shown(claimed)} layers and holds tensors of {len(blocks)}"
+        raise FormatError(msg, hint=AGAIN)
+    if len(blocks) > _MAX_BLOCKS:
+        msg = f"{ref} holds tensors of {len(blocks):,} layers; expected at most {_MAX_BLOCKS:,}"
         raise FormatError(msg, hint=AGAIN)
 
 

@@ -53,10 +53,7 @@ def owner(module: str, package: str, ref: ModelRef) -> Any:  # noqa: ANN401 - wh
         raise IncomparableError(msg, hint=hint) from exc
 
 
-REMEDY = (
-    "compare the model before it was quantised; or, on a machine that has its library, load it"
-    " with transformers, call model.dequantize(), and give what save_pretrained writes"
-)
+REMEDY = "compare the model before it was quantised"
 
 
 def version_of(package: str) -> str:

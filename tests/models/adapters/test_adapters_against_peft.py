@@ -299,8 +299,11 @@ def test_a_description_says_what_the_adapter_is(tmp_path):
     facts = candidate.describe()
     assert (facts.kinds, facts.num_tensors, facts.ranks) == (("LoRA", "full weights"), 5, (3,))
     assert facts.num_parameters == 2 * 3 * (16 + 16 + 16 + 8) + 300 * 16
-    expected = f"LoRA and full weights on 5 tensors; rank 3; {facts.num_parameters:,} parameters"
-    assert candidate.description == expected
+    assert (facts.roles, facts.whole, facts.untied) == (("q", "v"), ("lm_head.weight",), ())
+    expected = "LoRA and full weights on 5 tensors (q, v); rank 3; scale 1.667; replaces"
+    assert (
+        candidate.description == f"{expected} lm_head.weight; {facts.num_parameters:,} parameters"
+    )
 
 
 def test_a_weight_that_is_not_finite_stays_so(tmp_path):

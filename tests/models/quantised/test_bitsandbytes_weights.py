@@ -156,7 +156,7 @@ def test_a_configuration_of_2023_without_a_method_is_read_by_its_flags():
 def test_the_description_says_that_quantisation_was_measured():
     _, quantisation = opened(four_bit(random_matrix(8, 64))[0])
     assert "1 tensors are stored as bitsandbytes-nf4" in quantisation.description
-    assert "activations are measured unquantised" in quantisation.description
+    assert "measured, of weights and not of activations." in quantisation.description
 
 
 def test_nan_in_a_scale_flows_on_to_those_who_refuse_it():

@@ -113,7 +113,7 @@ def test_scales_of_activations_are_set_aside_by_name():
     assert list(tensors.tensors) == ["x.weight", "norm.weight"]
     assert quantisation.set_aside == ("x.activation_scale",)
     assert quantisation.method == "fp8-block 128 by 128"
-    assert "1 stored scales of them are unused" in quantisation.description
+    assert "1 stored scales of activations or caches are unused" in quantisation.description
     assert torch.equal(tensors.read(tensors.tensors["x.weight"]), means)
     assert torch.equal(tensors.read(tensors.tensors["norm.weight"]), torch.ones(3))
 

@@ -25,7 +25,6 @@ def test_a_method_we_do_not_read_is_refused_with_the_remedy(method):
     with pytest.raises(IncomparableError, match=repr(method)) as caught:
         open_quantised(SOURCE, {"quant_method": method}, REF)
     assert caught.value.exit_code is ExitCode.INCOMPARABLE
-    assert "model.dequantize()" in caught.value.hint
     assert "before it was quantised" in caught.value.hint
 
 
