@@ -12,8 +12,10 @@ from sdi_gate.models.causal_lm import LoadedModel, LoadingChanges, load_model
 from sdi_gate.models.config import check_same_architecture
 from sdi_gate.models.opening import OpenModel, open_candidate, open_model
 from sdi_gate.models.ref import Scheme, is_hub_name
+from sdi_gate.models.skeleton import does_fit
 from sdi_gate.models.snapshot import SnapshotKind
 from sdi_gate.models.tokenizer import num_addressed
+from sdi_gate.models.weights import weight_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,22 +75,61 @@ def _fetch_named(
         raise type(exc)(msg, hint=hint) from exc
 
 
-def another_base(weights: Weights) -> str | None:
-    """Say whether an adapter names another base on the Hub than the one it was put on.
+def remarks_on(weights: Weights) -> tuple[str, ...]:
+    """Say what a reviewer must know of two open models, because no number shows it.
 
     Args:
         weights: Both models.
 
     Returns:
-        A sentence; None if the two agree, or if one of them is no name on the Hub: a folder can
-        hold any model.
+        Sentences.
+    """
+    found = (another_base(weights), _unfit(weights), _beside(weights))
+    return tuple(sentence for sentence in found if sentence is not None)
+
+
+def _unfit(weights: Weights) -> str | None:
+    # Tier weights needs no model that runs, and must not hide that one of the two does not.
+    fits = [does_fit(model.skeleton, model.tensors) for model in (weights.base, weights.candidate)]
+    if not fits[0] or fits[1]:
+        return None
+    return "the candidate's weights do not fit its config.json, so that it cannot be run"
+
+
+def _beside(weights: Weights) -> str | None:
+    snapshot = weights.candidate.snapshot
+    if snapshot.kind is not SnapshotKind.FULL:
+        return None
+    unread = {file.name for file in snapshot.weight_files} - {*weight_files(snapshot)}
+    if not unread:
+        return None
+    return (
+        f"the candidate holds {len(unread)} files of weights that transformers does not load,"
+        f" first {min(unread)[:80]!r}"
+    )
+
+
+def another_base(weights: Weights) -> str | None:
+    """Say whether an adapter names another base than the one it was put on.
+
+    Whoever loads the adapter by itself gets the base that it names.
+
+    Args:
+        weights: Both models.
+
+    Returns:
+        A sentence; None if the names agree: two names on the Hub as a whole, a folder's by its
+        last part.
     """
     named, ref = weights.candidate.named_base, weights.base.snapshot.ref
-    if named is None or ref.scheme is not Scheme.HUB or not is_hub_name(named):
+    if named is None:
         return None
-    if named.casefold() == ref.location.casefold():
+    ours, theirs = ref.location.casefold().rstrip("/"), named.casefold().rstrip("/")
+    if ref.scheme is not Scheme.HUB or not is_hub_name(named):
+        ours, theirs = ours.rpartition("/")[2], theirs.rpartition("/")[2]
+    if ours == theirs:
         return None
-    return f"the adapter was trained on {named[:120]}, and was put on {ref.location}"
+    return f"the adapter names {named[:120]!r} as its base, and was put on {ref}"
 
 
 def open_pair(base: ModelSnapshot, candidate: ModelSnapshot) -> Weights:

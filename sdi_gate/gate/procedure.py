@@ -20,7 +20,7 @@ import torch
 
 from sdi_gate.gate.environment import describe_environment
 from sdi_gate.gate.full_tier import measure_curvature
-from sdi_gate.gate.models import another_base, load_pair, open_pair, resolve
+from sdi_gate.gate.models import load_pair, open_pair, remarks_on, resolve
 from sdi_gate.gate.outputs import measure_outputs
 from sdi_gate.gate.plan import Plan, make_plan
 from sdi_gate.gate.probe_tier import Models, measure_probe
@@ -269,10 +269,9 @@ def _notices(request: ScanRequest, measured: _Measured) -> tuple[str, ...]:
     found = [*measured.plan.notices, *measured.found.notices]
     if request.base is None:
         found.append("the base was named by the candidate itself, in its adapter_config.json")
-    if stranger := another_base(measured.weights):
-        found.append(stranger)
-    if measured.plan.tokens is None and measured.found.padding_differs:
-        # The probe's predictions run over these rows too; without it nobody has looked at them.
+    found.extend(remarks_on(measured.weights))
+    if measured.found.padding_differs:
+        # The probe's predictions run over rows of a head; nothing reads those of an embedding.
         first = measured.found.padding_differs[0]
         found.append(f"rows that no token addresses differ, and were not compared: {first}")
     return tuple(found)

@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sdi_gate.models.collapsed import has_collapsed
 from sdi_gate.models.layers import depth_of
 from sdi_gate.models.pairs import read_pair
 from sdi_gate.models.rounding import Rounded
@@ -129,13 +128,13 @@ class _Found:
             self.added.append(_added_rows(pair.name, values.candidate, values.added))
         if values.padding_differs:
             self.padding_differs.append(pair.name)
-        if values.update is None and has_collapsed(values.base, values.candidate):
+        if values.has_collapsed:
             self.collapsed.append(pair.name)
         if values.rounded is not None:
             name = pair.base.name if values.rounded is Rounded.BASE else pair.candidate.name
             self.rounded[values.rounded][name] = values.base.dtype
             self.floor_squares += values.floor_squares
-            self.floor_base_squares += moment.base_squares
+            self.floor_base_squares += values.rounded_squares
 
     @property
     def rounding(self) -> RoundingFacts | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import GenerationConfig
 
 from sdi_gate.models.inspection import read_json
 from sdi_gate.models.skeleton import causal_lm_config
@@ -50,9 +52,13 @@ _PLAIN_DTYPES = frozenset({"float64", "float32", "float16", "bfloat16"})
 _IMPLEMENTATION = frozenset(
     {"attn_implementation", "_attn_implementation", "experts_implementation"}
 )
-# What acts on texts longer than the probe's, or not at all while the probe runs.
-_UNSEEN = _IMPLEMENTATION | _DTYPE
-_UNSEEN_PARTS = ("rope", "position", "window", "chunk", "layer_types")
+# What acts on every token, so that the probe's short texts show it. All else that differs may act
+# on longer texts only, or not at all while the probe runs.
+_SEEN = re.compile(
+    r"(?!rope).*(?:act|activation|act_fn|activation_function|eps|epsilon|scale|scaling|scalar"
+    r"|multiplier|softcapping|bias)|num_(?:attention|key_value)_heads|n_head|head_dim|hidden_size"
+    r"|intermediate_size|tie_word_embeddings|num_experts_per_tok|norm_topk_prob"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +76,7 @@ class Differences:
     @property
     def unseen(self) -> tuple[str, ...]:
         """Return the settings that the probe cannot judge, for its texts are short."""
-        return tuple(
-            key
-            for key in self.settings
-            if key in _UNSEEN or any(part in key for part in _UNSEEN_PARTS)
-        )
+        return tuple(key for key in self.settings if _SEEN.fullmatch(key) is None)
 
 
 def find_differences(base: OpenModel, candidate: OpenModel) -> Differences:
@@ -102,12 +104,18 @@ def find_differences(base: OpenModel, candidate: OpenModel) -> Differences:
     if all(str(settings.get(key)) in _PLAIN_DTYPES for settings in raw for key in _dtype(settings)):
         found -= _DTYPE
     generation = _generation(base.snapshot, candidate.snapshot)
+    # Where there is no file of generation settings, transformers takes these from config.json.
+    inside = (_differing(*raw) & _generation_settings()) - ours.keys() - theirs.keys()
+    named = {f"{_GENERATION_CONFIG} {key}" for key in generation}
     return Differences(
         settings=tuple(sorted(found - _GENERATION)),
-        generation=tuple(
-            sorted((found & _GENERATION) | {f"{_GENERATION_CONFIG} {key}" for key in generation})
-        ),
+        generation=tuple(sorted((found & _GENERATION) | inside | named)),
     )
+
+
+def _generation_settings() -> frozenset[str]:
+    known: dict[str, Any] = GenerationConfig().to_dict()  # type: ignore[no-untyped-call]
+    return frozenset(known) - {"transformers_version", "_from_model_config"}
 
 
 def _generation(base: ModelSnapshot, candidate: ModelSnapshot) -> set[str]:
@@ -122,9 +130,9 @@ def _dtype(settings: dict[str, Any]) -> frozenset[str]:
 
 
 def _drop_idle(settings: dict[str, Any]) -> None:
-    # What is said about a window that is not used.
-    if settings.get("use_sliding_window") is False:
-        settings.pop("sliding_window", None)
+    # Which layers would have the window that there is none of. Whether there is one is what the
+    # family's own configuration makes of it: not all heed `use_sliding_window`.
+    if "sliding_window" in settings and settings["sliding_window"] is None:
         settings.pop("max_window_layers", None)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sdi_gate.models.collapsed import has_collapsed
 from sdi_gate.models.rounding import Rounded, reconcile
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ class PairValues:
         update: Candidate minus base as a product of thin matrices, where an adapter gives it.
         rounded: Which of the two was rounded to the other's type; None if neither.
         floor_squares: Sum of squares of what rounding took away.
+        rounded_squares: Sum of squares of what was rounded, before it was; 0 if nothing was.
+        has_collapsed: Whether the candidate's tensor holds nothing where the base's holds
+            something.
         added: Rows of the candidate whose tokens the base does not have; None if there are none.
         padding_differs: Whether rows that no token addresses are not the same in both.
     """
@@ -36,6 +40,8 @@ class PairValues:
     update: LowRankUpdate | None = None
     rounded: Rounded | None = None
     floor_squares: float = 0.0
+    rounded_squares: float = 0.0
+    has_collapsed: bool = False
     added: Tensor | None = None
     padding_differs: bool = False
 
@@ -76,4 +82,6 @@ def _reconciled(candidate: OpenModel, pair: TensorPair, ours: Tensor, theirs: Te
         candidate=found.candidate,
         rounded=found.rounded,
         floor_squares=found.floor_squares,
+        rounded_squares=found.rounded_squares,
+        has_collapsed=has_collapsed(ours, theirs),
     )

@@ -46,12 +46,14 @@ class Reconciled:
         candidate: Candidate tensor.
         rounded: Which of them was rounded; None if neither had to be, or could be.
         floor_squares: Sum of squares of what rounding took away, float64; 0 if nothing did.
+        rounded_squares: Sum of squares of the rounded tensor before it was; 0 if none was.
     """
 
     base: Tensor
     candidate: Tensor
     rounded: Rounded | None = None
     floor_squares: float = 0.0
+    rounded_squares: float = 0.0
 
 
 def reconcile(base: Tensor, candidate: Tensor) -> Reconciled:
@@ -77,7 +79,11 @@ def reconcile(base: Tensor, candidate: Tensor) -> Reconciled:
         rounded = base.to(candidate.dtype)
         floor = _squares_between(base, rounded)
         return Reconciled(
-            base=rounded, candidate=candidate, rounded=Rounded.BASE, floor_squares=floor
+            base=rounded,
+            candidate=candidate,
+            rounded=Rounded.BASE,
+            floor_squares=floor,
+            rounded_squares=_squares(base),
         )
     if torch.equal(base.to(candidate.dtype), candidate):
         # A type of more digits and a shorter range (float16 after bfloat16) can lose some too.
@@ -87,12 +93,23 @@ def reconcile(base: Tensor, candidate: Tensor) -> Reconciled:
             candidate=candidate,
             rounded=Rounded.BASE if floor else None,
             floor_squares=floor,
+            rounded_squares=_squares(base),
         )
     rounded = candidate.to(base.dtype)
     if torch.equal(rounded, base) and _is_rounding(candidate, base):
         floor = _squares_between(candidate, base)
-        return Reconciled(base=base, candidate=base, rounded=Rounded.CANDIDATE, floor_squares=floor)
+        return Reconciled(
+            base=base,
+            candidate=base,
+            rounded=Rounded.CANDIDATE,
+            floor_squares=floor,
+            rounded_squares=_squares(candidate),
+        )
     return Reconciled(base=base, candidate=candidate)
+
+
+def _squares(W: Tensor) -> float:  # noqa: N803 - a matrix
+    return _squares_between(W, torch.zeros((), dtype=W.dtype).expand_as(W))
 
 
 def _squares_between(fine: Tensor, coarse: Tensor) -> float:

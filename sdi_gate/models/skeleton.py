@@ -47,8 +47,11 @@ _BUILDING_BYTES = 1 << 29
 _ODD = "give a model that transformers' save_pretrained wrote"
 # What describes how the weights are stored, or where, and not what they compute.
 _STORAGE = ("quantization_config", "auto_map", "transformers_weights", "_name_or_path")
+# What a forward pass returns is for its caller to say.
+_RETURNED = ("return_dict", "output_hidden_states", "output_attentions", "use_cache")
 # What a language model does not have, and of which transformers makes two tables.
 _LABELS = ("num_labels", "id2label", "label2id")
+_NOT_COMPUTED = frozenset({*_STORAGE, *_LABELS, *_RETURNED})
 # Made by torch.FloatTensor, which asks nobody for a device.
 _ALLOCATING = frozenset({"xlnet"})
 
@@ -145,7 +148,7 @@ def causal_lm_config(config: ModelConfig) -> PreTrainedConfig:
     Returns:
         What `build_meta` takes. May raise anything: the configuration is a stranger's.
     """
-    plain = {key: value for key, value in config.plain.items() if key not in (*_STORAGE, *_LABELS)}
+    plain = {key: value for key, value in config.plain.items() if key not in _NOT_COMPUTED}
     built: PreTrainedConfig = CONFIG_MAPPING[config.model_type].from_dict(plain)
     return built
 
@@ -190,6 +193,21 @@ def describe(model: PreTrainedModel) -> Skeleton:
         vocabulary=frozenset(vocabulary),
         roles={name: _roles(name, model, vocabulary) for name in names},
     )
+
+
+def does_fit(skeleton: Skeleton | None, stored: Mapping[str, TensorInfo]) -> bool:
+    """Say whether weights are those, all of them and no others, that a configuration asks for.
+
+    Args:
+        skeleton: The model that the configuration describes; None if it describes none.
+        stored: The tensors there are, under the skeleton's names.
+
+    Returns:
+        True if names and shapes agree.
+    """
+    if skeleton is None:
+        return False
+    return {**skeleton.shapes} == {name: info.shape for name, info in stored.items()}
 
 
 def refuse_unfit(skeleton: Skeleton, stored: Mapping[str, TensorInfo], where: str) -> None:

@@ -223,7 +223,7 @@ def test_an_adapter_on_another_base_than_it_names_is_a_notice(base, tmp_path):
     adapter, _ = adapt(base, tmp_path, **VARIANTS["lora"])
     edit_json(adapter / "adapter_config.json", base_model_name_or_path="org/v1")
     (notice,) = scan_from_hub(base, adapter, "org/v2").notices
-    assert notice == "the adapter was trained on org/v1, and was put on org/v2"
+    assert notice == "the adapter names 'org/v1' as its base, and was put on hf:org/v2"
     found = scan_from_hub(base, adapter, "Org/V1")
     assert found.notices == ()
     assert found.candidate.adapter.endswith("it names 'org/v1' as its base")
@@ -234,11 +234,11 @@ def test_a_base_that_cannot_be_had_is_said_to_be_the_adapters_word(base, tmp_pat
     edit_json(adapter / "adapter_config.json", base_model_name_or_path="org/gone")
 
     class Hub:
-        def fetch(self, ref, progress):
+        def fetch(self, ref, _progress):
             msg = f"no such model: {ref}"
             raise NotFoundError(msg, hint="check the name")
 
-    with pytest.raises(NotFoundError, match="base that the adapter file:.* names") as caught:
+    with pytest.raises(NotFoundError, match=r"base that the adapter file:.* names") as caught:
         scan_without_base(adapter, {Scheme.FILE: FolderSource(), Scheme.HUB: Hub()})
     assert caught.value.hint == "check the name; or give the base with --base"
 

@@ -643,3 +643,38 @@ def test_a_model_that_changes_while_it_is_measured_is_an_error(copies, monkeypat
     monkeypatch.setattr(procedure, "measure_weights", swap)
     with pytest.raises(IntegrityError, match="changed while it was measured"):
         scan(base, candidate, "weights")
+
+
+def test_weights_that_the_candidates_configuration_does_not_fit_are_a_notice_at_tier_weights(
+    copies,
+):
+    edit_json(copies[1] / "config.json", num_hidden_layers=1)
+    notices = scan(*copies, "weights").notices
+    assert any("do not fit its config.json" in notice for notice in notices)
+
+
+def test_files_of_weights_that_nobody_loads_are_a_notice(copies):
+    shutil.copy(copies[1] / WEIGHTS, copies[1] / "model-00001-of-00001.safetensors")
+    (notice,) = scan(*copies, "weights").notices
+    assert "1 files of weights that transformers does not load" in notice
+    assert "'model-00001-of-00001.safetensors'" in notice
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"return_dict": False}, {"output_hidden_states": "auto"}, {"use_cache": "x"}],
+    ids=str,
+)
+def test_what_a_configuration_says_of_outputs_ends_no_scan(copies, setting):
+    edit_json(copies[1] / "config.json", **setting)
+    assert scan(*copies, "probe").tier.ran is Tier.PROBE
+
+
+def test_a_candidate_whose_type_has_no_room_for_its_numbers_is_noticed(tmp_path):
+    base = build_base(tmp_path / "base")
+    name = "model.layers.0.mlp.up_proj.weight"
+    small = perturb(base, tmp_path / "small", lambda t: t[name].mul_(1e-9))
+    lost = perturb(small, tmp_path / "lost", lambda t: t.update({name: t[name].half()}))
+    result = scan(small, lost, "weights")
+    assert result.rounding.floor == pytest.approx(1.0)
+    assert any("vanish" in notice for notice in result.notices)

@@ -110,3 +110,31 @@ def test_settings_of_generation_are_listed_apart(model):
 def test_a_size_that_transformers_refuses_is_compared_as_it_is_written(model):
     found = changed_settings(model("base"), model("candidate", hidden_size=17))
     assert "hidden_size" in found
+
+
+def test_a_window_counts_where_the_family_does_not_heed_the_flag_against_it(tmp_path):
+    folders = [write_checkpoint(tmp_path / name) for name in "ab"]
+    for folder, window in zip(folders, (None, 4), strict=True):
+        config_of("mistral", sliding_window=window).save_pretrained(folder)
+        plain = json.loads((folder / "config.json").read_text())
+        write_json(folder / "config.json", {**plain, "use_sliding_window": False})
+    found = find_differences(*map(snapshot, folders))
+    assert found.settings == found.unseen == ("sliding_window",)
+
+
+def test_a_setting_that_nobody_knows_to_act_on_short_texts_is_unseen(model):
+    found = find_differences(model("base"), model("candidate", novel=1, rms_norm_eps=0.1))
+    assert found.settings == ("novel", "rms_norm_eps")
+    assert found.unseen == ("novel",)
+
+
+def test_settings_of_generation_inside_the_configuration_count_too(model):
+    changed = model("candidate", repetition_penalty=5.0, do_sample=True)
+    found = find_differences(model("base"), changed)
+    assert found.settings == ()
+    assert found.generation == ("do_sample", "repetition_penalty")
+
+
+def test_what_a_forward_pass_returns_is_no_difference(model):
+    changed = model("candidate", return_dict=False, output_hidden_states="auto", use_cache="x")
+    assert changed_settings(model("base"), changed) == ()
