@@ -661,9 +661,7 @@ def test_files_of_weights_that_nobody_loads_are_a_notice(copies):
 
 
 @pytest.mark.parametrize(
-    "setting",
-    [{"return_dict": False}, {"output_hidden_states": "auto"}, {"use_cache": "x"}],
-    ids=str,
+    "setting", [{"return_dict": False}, {"output_hidden_states": "auto"}], ids=str
 )
 def test_what_a_configuration_says_of_outputs_ends_no_scan(copies, setting):
     edit_json(copies[1] / "config.json", **setting)
