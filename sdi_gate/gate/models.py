@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from sdi_gate.errors import SdiGateError, UsageError
 from sdi_gate.gate.weights_tier import RoundingFacts, Weights
 from sdi_gate.models.adapters.config import base_reference, read_adapter_config
+from sdi_gate.models.addressed import num_addressed
 from sdi_gate.models.alignment import Names, align
 from sdi_gate.models.causal_lm import LoadedModel, LoadingChanges, load_model
 from sdi_gate.models.config import check_same_architecture
+from sdi_gate.models.fit import does_fit
 from sdi_gate.models.opening import OpenModel, open_candidate, open_model
 from sdi_gate.models.ref import Scheme, is_hub_name
-from sdi_gate.models.skeleton import does_fit
 from sdi_gate.models.snapshot import SnapshotKind
-from sdi_gate.models.tokenizer import num_addressed
 from sdi_gate.models.weights import weight_files
 
 if TYPE_CHECKING:
@@ -84,7 +84,12 @@ def remarks_on(weights: Weights) -> tuple[str, ...]:
     Returns:
         Sentences.
     """
-    found = (another_base(weights), _unfit(weights), _beside(weights))
+    found = (
+        another_base(weights),
+        _unfit(weights),
+        _beside(weights),
+        weights.candidate.tokenizer_note or None,
+    )
     return tuple(sentence for sentence in found if sentence is not None)
 
 

@@ -27,6 +27,7 @@ from sdi_gate.gate.probe_tier import Models, measure_probe
 from sdi_gate.gate.result import Judgement, ModelFacts, ProbeFacts, ScanResult
 from sdi_gate.gate.skipped import skipped_signals
 from sdi_gate.gate.stages import Stages
+from sdi_gate.gate.unread_rows import moved_unread_rows
 from sdi_gate.gate.weights_tier import measure_weights
 from sdi_gate.models.families import family_of
 from sdi_gate.models.inspection import verify_unchanged
@@ -270,6 +271,9 @@ def _notices(request: ScanRequest, measured: _Measured) -> tuple[str, ...]:
     if request.base is None:
         found.append("the base was named by the candidate itself, in its adapter_config.json")
     found.extend(remarks_on(measured.weights))
+    tokens = measured.plan.tokens
+    unread = moved_unread_rows(measured.weights, tokens) if tokens is not None else None
+    found.extend([unread] if unread is not None else [])
     if measured.found.padding_differs:
         # The probe's predictions run over rows of a head; nothing reads those of an embedding.
         first = measured.found.padding_differs[0]

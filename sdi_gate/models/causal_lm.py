@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import nn
 
 from sdi_gate.errors import FormatError, SdiGateError
-from sdi_gate.models.skeleton import build_bounded, causal_lm_config, describe, refuse_unfit
+from sdi_gate.models.fit import refuse_unfit
+from sdi_gate.models.skeleton import build_bounded, causal_lm_config, describe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

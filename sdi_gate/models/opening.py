@@ -43,6 +43,7 @@ class OpenModel:
         quantisation: How its weights were quantised; None if they were not.
         adapted: The source again, if an adapter was put on the very base it is compared with.
         adapter: One sentence about the adapter; None if there is none.
+        tokenizer_note: What a reader must know of a tokenizer that is not read; empty if nothing.
         named_base: What an adapter says it was trained on; None if it does not say.
         ignored: Stored buffers that are not compared, for transformers computes them anew.
         tied_copies: Stored copies of tensors that are tied to them, counted once.
@@ -57,6 +58,7 @@ class OpenModel:
     adapted: AdaptedTensors | None = None
     adapter: str | None = None
     named_base: str | None = None
+    tokenizer_note: str = ""
     ignored: tuple[TensorInfo, ...] = ()
     tied_copies: tuple[TensorInfo, ...] = ()
 
@@ -143,7 +145,12 @@ def _open_gguf(snapshot: ModelSnapshot) -> OpenModel:
     opened = _canonical(snapshot, config, stored, None)
     # A GGUF file of plain types is no quantised one.
     quantised = stored.quantisation if stored.quantisation.num_tensors else None
-    return replace(opened, quantisation=quantised, stored_types=stored.stored_types)
+    return replace(
+        opened,
+        quantisation=quantised,
+        stored_types=stored.stored_types,
+        tokenizer_note=stored.tokenizer_note,
+    )
 
 
 def _canonical(

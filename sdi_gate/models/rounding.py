@@ -76,36 +76,26 @@ def reconcile(base: Tensor, candidate: Tensor) -> Reconciled:
     if ours is None or theirs is None or base.dtype == candidate.dtype:
         return Reconciled(base=base, candidate=candidate)
     if theirs < ours:
-        rounded = base.to(candidate.dtype)
-        floor = _squares_between(base, rounded)
-        return Reconciled(
-            base=rounded,
-            candidate=candidate,
-            rounded=Rounded.BASE,
-            floor_squares=floor,
-            rounded_squares=_squares(base),
-        )
+        return _rounded(Rounded.BASE, base, base.to(candidate.dtype), candidate)
     if torch.equal(base.to(candidate.dtype), candidate):
         # A type of more digits and a shorter range (float16 after bfloat16) can lose some too.
-        floor = _squares_between(base, candidate)
-        return Reconciled(
-            base=candidate,
-            candidate=candidate,
-            rounded=Rounded.BASE if floor else None,
-            floor_squares=floor,
-            rounded_squares=_squares(base),
-        )
-    rounded = candidate.to(base.dtype)
-    if torch.equal(rounded, base) and _is_rounding(candidate, base):
-        floor = _squares_between(candidate, base)
-        return Reconciled(
-            base=base,
-            candidate=base,
-            rounded=Rounded.CANDIDATE,
-            floor_squares=floor,
-            rounded_squares=_squares(candidate),
-        )
+        return _rounded(Rounded.BASE, base, candidate, candidate)
+    if torch.equal(candidate.to(base.dtype), base) and _is_rounding(candidate, base):
+        return _rounded(Rounded.CANDIDATE, candidate, base, base)
     return Reconciled(base=base, candidate=candidate)
+
+
+def _rounded(who: Rounded, fine: Tensor, rounded: Tensor, other: Tensor) -> Reconciled:
+    floor = _squares_between(fine, rounded)
+    base, candidate = (rounded, other) if who is Rounded.BASE else (other, rounded)
+    return Reconciled(
+        base=base,
+        candidate=candidate,
+        # What is the same number in both types was not rounded.
+        rounded=who if floor or not torch.equal(fine, rounded) else None,
+        floor_squares=floor,
+        rounded_squares=_squares(fine),
+    )
 
 
 def _squares(W: Tensor) -> float:  # noqa: N803 - a matrix

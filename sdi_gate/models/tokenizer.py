@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from transformers import AutoTokenizer
 
 from sdi_gate.errors import FormatError
-from sdi_gate.models.strict_json import parse_object
+from sdi_gate.models.tokenizer_bounds import check_built, check_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from sdi_gate.models.probe import ProbeSet
     from sdi_gate.models.snapshot import ModelSnapshot
 
-_TOKENIZER_CONFIG = "tokenizer_config.json"
-_ID = re.compile(r"[0-9]{1,10}")
-_MAX_ID = 1 << 31
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _RESAVE = "re-save the tokenizer with save_pretrained"
 
@@ -79,57 +75,16 @@ def load_tokenizer(snapshot: ModelSnapshot) -> PreTrainedTokenizerBase:
         The tokenizer.
 
     Raises:
-        FormatError: If transformers cannot use the files.
-    """  # noqa: DOC502 - raised by translated()
+        FormatError: If transformers cannot use the files, or a text can grow beyond bounds in them.
+    """  # noqa: DOC502 - raised by what it calls
+    check_tokenizer(snapshot)
     with translated(f"transformers cannot read the tokenizer of {snapshot.ref}", _RESAVE):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             snapshot.folder, local_files_only=True, trust_remote_code=False
         )
+    if not any(file.name == "tokenizer.json" for file in snapshot.files):
+        check_built(tokenizer, snapshot.ref)
     return tokenizer
-
-
-def num_addressed(*snapshots: ModelSnapshot) -> int | None:
-    """Count the rows of an embedding that some token addresses.
-
-    Args:
-        snapshots: The base first; others whose tokens count too.
-
-    Returns:
-        One more than the largest token id of any of them; None if the base has no
-        ``tokenizer.json`` that says so.
-    """
-    counts = [_largest_id(snapshot) for snapshot in snapshots]
-    known = [count for count in counts if count is not None]
-    return max(known) + 1 if counts and counts[0] is not None else None
-
-
-def _largest_id(snapshot: ModelSnapshot) -> int | None:
-    plain = _plain(snapshot, _TOKENIZER_FILES[0])
-    model, added = plain.get("model"), plain.get("added_tokens")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    ids: list[object] = []
-    if isinstance(vocabulary, dict):
-        ids.extend(vocabulary.values())
-    elif isinstance(vocabulary, list):
-        ids.append(len(vocabulary) - 1)
-    else:
-        return None
-    if isinstance(added, list):
-        ids.extend(token.get("id") for token in added if isinstance(token, dict))
-    decoder = _plain(snapshot, _TOKENIZER_CONFIG).get("added_tokens_decoder")
-    if isinstance(decoder, dict):
-        ids.extend(int(key) for key in decoder if _ID.fullmatch(key))
-    known = (item for item in ids if type(item) is int and 0 <= item < _MAX_ID)
-    return max(known, default=None)
-
-
-def _plain(snapshot: ModelSnapshot, name: str) -> dict[str, object]:
-    if not any(file.name == name for file in snapshot.files):
-        return {}
-    try:
-        return parse_object((snapshot.folder / name).read_bytes(), name)
-    except (OSError, FormatError):
-        return {}  # whoever loads the tokenizer says what is wrong with it
 
 
 def compare_tokenizers(

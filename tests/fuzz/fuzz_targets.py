@@ -19,12 +19,13 @@ from sdi_gate.models.adapted import AdaptedTensors
 from sdi_gate.models.adapters.config import base_reference
 from sdi_gate.models.adapters.opening import open_adapter
 from sdi_gate.models.config import parse_config
+from sdi_gate.models.fit import refuse_unfit
 from sdi_gate.models.folder import FolderSource
 from sdi_gate.models.header import read_header
 from sdi_gate.models.layout import CanonicalTensors
 from sdi_gate.models.opening import open_model
 from sdi_gate.models.ref import ModelRef
-from sdi_gate.models.skeleton import build_skeleton, refuse_unfit
+from sdi_gate.models.skeleton import build_skeleton
 from sdi_gate.models.snapshot import SnapshotKind
 from sdi_gate.models.strict_json import parse_object
 from sdi_gate.models.weights import Checkpoint

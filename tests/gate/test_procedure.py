@@ -23,6 +23,7 @@ from tiny_models import (
     request_of,
     rewrite,
     scan,
+    snapshot,
     tiny_probe,
 )
 
@@ -33,6 +34,8 @@ from sdi_gate.gate.procedure import Effects, judge_scan, run_scan
 from sdi_gate.gate.tier import Machine
 from sdi_gate.models.folder import FolderSource
 from sdi_gate.models.ref import Scheme
+from sdi_gate.models.tokenizer import load_tokenizer
+from sdi_gate.models.tokens import tokenize
 from sdi_gate.policy.facts import Tier
 from sdi_gate.policy.loader import parse_policy
 from sdi_gate.policy.verdict import Status
@@ -676,3 +679,25 @@ def test_a_candidate_whose_type_has_no_room_for_its_numbers_is_noticed(tmp_path)
     result = scan(small, lost, "weights")
     assert result.rounding.floor == pytest.approx(1.0)
     assert any("vanish" in notice for notice in result.notices)
+
+
+def test_a_token_that_no_probe_text_holds_does_not_hide_a_new_embedding(copies):
+    read = {token for row in tokens_of(copies[0]) for token in row}
+    unread = max(set(range(VOCABULARY)) - read)
+    name = "model.embed_tokens.weight"
+    rewrite(copies[1], lambda t: t[name][unread].neg_())
+    (notice,) = [n for n in scan(*copies, "probe").notices if "no probe text" in n]
+    assert "1 tokens" in notice
+    assert f"first token {unread}:" in notice
+    rewrite(copies[1], lambda t: t[name][min(read)].neg_())
+    assert any(f"first token {unread}:" in n for n in scan(*copies, "probe").notices)
+
+
+def test_embeddings_that_moved_little_are_no_notice(copies, tmp_path):
+    little = perturb(copies[0], tmp_path / "little", add_noise(0.2))
+    assert not any("no probe text" in n for n in scan(copies[0], little, "probe").notices)
+
+
+def tokens_of(folder):
+    probe = tiny_probe()
+    return [s.ids for s in tokenize(probe, load_tokenizer(snapshot(folder)), 16).samples]

@@ -11,8 +11,9 @@ from transformers.core_model_loading import Chunk, WeightConverter
 
 from sdi_gate.errors import FormatError
 from sdi_gate.models import layout
+from sdi_gate.models.fit import refuse_unfit
 from sdi_gate.models.layout import CanonicalTensors
-from sdi_gate.models.skeleton import describe, refuse_unfit
+from sdi_gate.models.skeleton import describe
 from sdi_gate.models.tensors import TensorInfo
 
 ALL = (*FAMILIES, *MORE_FAMILIES, *UNLISTED_FAMILIES)

@@ -19,8 +19,9 @@ from transformers.pytorch_utils import Conv1D
 
 from sdi_gate.errors import FormatError
 from sdi_gate.models.config import parse_config
+from sdi_gate.models.fit import refuse_unfit
 from sdi_gate.models.ref import ModelRef
-from sdi_gate.models.skeleton import build_skeleton, describe, refuse_unfit
+from sdi_gate.models.skeleton import build_skeleton, describe
 from sdi_gate.models.tensors import TensorInfo
 
 ALL = (*FAMILIES, *MORE_FAMILIES, *UNLISTED_FAMILIES)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 from sdi_gate.errors import FormatError, IncomparableError
 from sdi_gate.models.adapters.changes import Change, Kind
 from sdi_gate.models.adapters.names import Part
+from sdi_gate.models.adapters.rules import is_embedding
 from sdi_gate.models.adapters.settings import MERGE, PeftType
 from sdi_gate.models.adapters.shapes import check_shapes
 
@@ -188,12 +189,13 @@ def _check_place(change: Change, start: TensorInfo, config: AdapterConfig, base:
         _check_rows(change.target, change.beneath, start, config, base)
     is_stored_transposed = {change.target, change.start} & base.transposed
     is_linear_only = change.kind in {Kind.LOHA, Kind.LOKR}
+    as_embedding = Part.EMBEDDING_A in change.parts
     wrong_place = (is_stored_transposed and is_linear_only) or (
-        Part.EMBEDDING_A in change.parts
-        and base.vocabulary
-        and change.target not in base.vocabulary
+        as_embedding and base.vocabulary and change.target not in base.vocabulary
     )
-    if len(start.shape) != 2 or wrong_place:
+    # PEFT asks the module which parts it has, ignores others, and makes up what is missing.
+    wrong_parts = as_embedding != is_embedding(change.target, config, base)
+    if len(start.shape) != 2 or wrong_place or wrong_parts:
         msg = (
             f"{config.where} puts {change.kind} on {change.target[:120]!r} of shape"
             f" {list(start.shape)}, which PEFT does not"

@@ -51,9 +51,10 @@ class AdapterConfig:
             by the module's class, and so do we.
         bias: Which biases were trained: none, all or lora_only.
         target_modules: Names or ends of names of adapted modules, or a regular expression.
+        exclude_modules: Those that are left out, named likewise.
+        layers_to_transform: Numbers of the layers that are adapted; None or empty for all.
+        layers_pattern: What stands before the number of a layer; empty if the first number is it.
         modules_to_save: Ends of names of modules that were trained as a whole.
-        is_partial: Some matching modules were left out (``layers_to_transform``,
-            ``exclude_modules``).
         ensure_weight_tying: Tied embeddings stay tied.
     """
 
@@ -71,8 +72,10 @@ class AdapterConfig:
     fan_in_fan_out: bool
     bias: str
     target_modules: tuple[str, ...] | str | None
+    exclude_modules: tuple[str, ...] | str | None
+    layers_to_transform: frozenset[int] | None
+    layers_pattern: tuple[str, ...]
     modules_to_save: frozenset[str]
-    is_partial: bool
     ensure_weight_tying: bool
 
     def rank_of(self, module: str) -> int:
@@ -137,7 +140,6 @@ def parse_adapter_config(plain: Mapping[str, Any], where: str) -> AdapterConfig:
     """  # noqa: DOC502 - raised by the functions below
     fields = Fields(plain=plain, where=where)
     peft_type = peft_type_of(fields)
-    left_out = ("layers_to_transform", "exclude_modules")
     return AdapterConfig(
         where=where,
         peft_type=peft_type,
@@ -153,8 +155,10 @@ def parse_adapter_config(plain: Mapping[str, Any], where: str) -> AdapterConfig:
         fan_in_fan_out=fields.flag("fan_in_fan_out"),
         bias=_bias(fields),
         target_modules=fields.names_or_pattern("target_modules"),
+        exclude_modules=fields.names_or_pattern("exclude_modules"),
+        layers_to_transform=fields.indices("layers_to_transform"),
+        layers_pattern=_layers_pattern(fields),
         modules_to_save=frozenset(fields.names("modules_to_save") or ()),
-        is_partial=any(fields.plain.get(key) not in (None, [], "") for key in left_out),
         ensure_weight_tying=fields.flag("ensure_weight_tying"),
     )
 
@@ -194,6 +198,11 @@ def base_reference(config: AdapterConfig) -> ModelRef:
 
 def _alpha_key(peft_type: PeftType) -> str:
     return "lora_alpha" if peft_type is PeftType.LORA else "alpha"
+
+
+def _layers_pattern(fields: Fields) -> tuple[str, ...]:
+    pattern = fields.names_or_pattern("layers_pattern") or ()
+    return (pattern,) if isinstance(pattern, str) else pattern
 
 
 def _bias(fields: Fields) -> str:

@@ -100,6 +100,23 @@ class Fields:
         value = self.plain.get(key, default)
         return int(value) if _is_rank(value) else self.refuse(key, "a whole number of at least 1")
 
+    def indices(self, key: str) -> frozenset[int] | None:
+        """Return whole numbers: a list of them, or one.
+
+        Args:
+            key: Which.
+
+        Returns:
+            The values; None if they are absent or null.
+        """
+        value = self.plain.get(key)
+        if value is None:
+            return None
+        numbers = value if isinstance(value, list) else [value]
+        if len(numbers) > _MAX_ENTRIES or not all(type(number) is int for number in numbers):
+            self.refuse(key, "a whole number or a list of them")
+        return frozenset(numbers)
+
     def number(self, key: str, default: float) -> float:
         """Return a finite number.
 

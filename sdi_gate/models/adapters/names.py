@@ -31,6 +31,9 @@ _WRAPPED = re.compile(
 )
 # A component of a name that only an adapter's tensors have.
 _OF_ADAPTERS = re.compile(r"lora_.*|hada_.*|lokr_.*|base_layer|original_module|modules_to_save")
+# The name that PEFT loads an adapter under. Tensors under another one are ignored.
+_DEFAULT = "default"
+_LOADED = frozenset({None, _DEFAULT})
 _HINT = "save the adapter again with PEFT's save_pretrained, or merge it with merge_and_unload"
 
 
@@ -67,7 +70,7 @@ class Groups:
         beneath: Copies of a base's weight beneath an adapter, by the base's tensor.
         originals: Copies of a base's tensor beside one that was trained as a whole.
         copies: Second copies of tensors in ``whole``.
-        names: Names of adapters that tensors were found under.
+        names: Names of adapters that tensors were found under; None for none.
     """
 
     adapted: dict[str, dict[Part, TensorInfo]] = field(default_factory=dict)
@@ -97,13 +100,16 @@ def group_tensors(source: TensorSource, where: str) -> Groups:
             _refuse(info, where, f"expected {_PREFIX}, a module and a parameter")
         if not _sort(info, groups):
             _refuse(info, where, "it is there twice, or is no tensor of an adapter known here")
-    for target in groups.copies.keys() - groups.whole.keys():
-        groups.whole[target] = groups.copies.pop(target)
     if not groups.adapted:
         msg = f"{where} holds no tensors of an adapter"
         raise FormatError(msg, hint=_HINT)
     if len(groups.names) > 1:
-        msg = f"{where} holds the adapters {sorted(map(str, groups.names))[:2]}; expected one"
+        names = [str(name)[:80] for name in sorted(groups.names, key=str)]
+        msg = f"{where} holds the adapters {names[:2]}; expected one"
+        raise FormatError(msg, hint=_HINT)
+    name = next(iter(groups.names))
+    if name not in _LOADED:
+        msg = f"{where} holds the adapter {str(name)[:80]!r}; PEFT loads {_DEFAULT!r}, or no name"
         raise FormatError(msg, hint=_HINT)
     return groups
 
@@ -156,7 +162,9 @@ def _sort(info: TensorInfo, groups: Groups) -> bool:
     part = split_adapter(name)
     if part is not None:
         module, kind, adapter = part
-        groups.names |= {adapter} - {None}
+        if kind is Part.MAGNITUDE and adapter is not None and not name.endswith(".weight"):
+            return False  # PEFT asks for the weight of a named one, and ignores this
+        groups.names.add(adapter)
         parts = groups.adapted.setdefault(module, {})
         return parts.setdefault(kind, info) is info
     target = split_wrapped(name)

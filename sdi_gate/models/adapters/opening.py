@@ -10,7 +10,7 @@ from sdi_gate.models.adapters.build import BaseModel, adapted_change, whole_chan
 from sdi_gate.models.adapters.changes import have_equal_values
 from sdi_gate.models.adapters.config import AdapterConfig, read_adapter_config
 from sdi_gate.models.adapters.names import Groups, group_tensors
-from sdi_gate.models.adapters.targets import check_targets, is_saved
+from sdi_gate.models.adapters.targets import check_targets, wrapping_of
 from sdi_gate.models.adapters.ties import settle_ties
 from sdi_gate.models.snapshot import ADAPTER_WEIGHTS
 from sdi_gate.models.weights import Checkpoint
@@ -95,15 +95,13 @@ class Adapter:
                 msg = f"{self.config.where} adapts {target[:120]!r} and also replaces it"
                 raise FormatError(msg, hint=_AGAIN)
             changes[target] = whole_change(target, info, beneath.get(target), self.config, model)
-        check_targets(self.groups.adapted, self.groups.whole, self.config, model)
+        check_targets(self.groups, self.config, model)
         settled = settle_ties(changes, self.weights, self.config, model)
         return Changes(by_target=settled, weights=self.weights)
 
     def _beneath(self, base: TensorSource, model: BaseModel) -> dict[str, TensorInfo]:
-        kept_tied = {*model.tied, *model.tied.values()} if self.config.ensure_weight_tying else ()
-        saved = {
-            name for name in self.groups.whole if is_saved(name, self.config) or name in kept_tied
-        }
+        whole = self.groups.whole
+        saved = set(filter(wrapping_of(self.config, model), whole))
         adapted = {f"{module}.weight" for module in self.groups.adapted}
         found = {}
         for group, over in ((self.groups.beneath, adapted), (self.groups.originals, saved)):
@@ -119,7 +117,10 @@ class Adapter:
 
     def _check_copies(self) -> None:
         for target, info in self.groups.copies.items():
-            first = self.weights.read(self.groups.whole[target])
+            whole = self.groups.whole.get(target)
+            if whole is None:
+                continue  # refused later, by the name that is missing
+            first = self.weights.read(whole)
             if not have_equal_values(first, self.weights.read(info)):
                 msg = f"{self.config.where} holds {target[:120]!r} twice, with other values"
                 raise FormatError(msg, hint=_AGAIN)

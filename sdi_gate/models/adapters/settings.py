@@ -14,6 +14,7 @@ MERGE = "merge the adapter into its base with PEFT's merge_and_unload, and compa
 _READ = frozenset({
     "peft_type", "task_type", "base_model_name_or_path", "revision", "r", "rank_pattern",
     "alpha_pattern", "target_modules", "exclude_modules", "modules_to_save", "layers_to_transform",
+    "layers_pattern",
 })  # fmt: skip
 _READ_BY_TYPE = {
     "LORA": frozenset({
@@ -27,7 +28,7 @@ _READ_BY_TYPE = {
 # shapes that the tensors show anyway.
 _HARMLESS = frozenset({
     "peft_version", "inference_mode", "lora_dropout", "rank_dropout", "module_dropout",
-    "rank_dropout_scale", "layers_pattern", "megatron_core", "qalora_group_size", "loftq_config",
+    "rank_dropout_scale", "megatron_core", "qalora_group_size", "loftq_config",
     "eva_config", "corda_config", "lora_ga_config", "decompose_both", "decompose_factor",
     "use_effective_conv2d", "runtime_config", "auto_mapping",
 })  # fmt: skip

@@ -15,6 +15,7 @@ import torch
 
 from sdi_gate.errors import FormatError, IncomparableError
 from sdi_gate.models.adapters.changes import Change, Kind, have_equal_values, thin_factors
+from sdi_gate.models.adapters.rules import Tying, tying_of
 from sdi_gate.models.adapters.settings import MERGE
 from sdi_gate.models.adapters.targets import is_saved
 
@@ -43,11 +44,13 @@ def settle_ties(
         IncomparableError: If it resizes one of them, and does not hold the other.
     """  # noqa: DOC502 - raised by the functions below
     settled = dict(changes)
+    is_kept = tying_of(config, base) is not Tying.NONE
     for alias, source in base.tied.items():
         first, second = settled.get(source), settled.get(alias)
         if first is None and second is None:
             continue
-        if _stay_tied(alias, source, first, second, config):
+        pairs = ((source, first), (alias, second))
+        if is_kept or all(_is_loaded_into_both(*pair, config) for pair in pairs):
             settled.pop(alias, None)
             settled[source] = _one_of_both(source, first, second, adapter, config)
             continue
@@ -72,16 +75,9 @@ def _one_of_both(
     return first
 
 
-def _stay_tied(
-    alias: str, source: str, first: Change | None, second: Change | None, config: AdapterConfig
-) -> bool:
-    if config.ensure_weight_tying:
-        return True
+def _is_loaded_into_both(name: str, change: Change | None, config: AdapterConfig) -> bool:
     # Full weights of a module that is not wrapped are loaded into the one parameter of both.
-    return all(
-        change is None or (change.kind is Kind.WHOLE and not is_saved(name, config))
-        for name, change in ((source, first), (alias, second))
-    )
+    return change is None or (change.kind is Kind.WHOLE and not is_saved(name, config))
 
 
 def _untied_copy(target: str, other: Change, source: TensorInfo, config: AdapterConfig) -> Change:

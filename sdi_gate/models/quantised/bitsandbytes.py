@@ -18,6 +18,7 @@ from sdi_gate.models.quantised.dequantised import (
     refuse_leftovers,
 )
 from sdi_gate.models.quantised.libraries import owner, shown, version_of
+from sdi_gate.models.quantised.skipped import refuse_skipped
 from sdi_gate.models.strict_json import parse_object
 
 if TYPE_CHECKING:
@@ -63,12 +64,13 @@ class _State:
 
 
 def open_bitsandbytes(
-    source: TensorSource, ref: ModelRef
+    source: TensorSource, config: Mapping[str, object], ref: ModelRef
 ) -> tuple[DequantisedTensors, Quantisation]:
     """Show a checkpoint of bitsandbytes as plain tensors.
 
     Args:
         source: What is stored.
+        config: The model's ``quantization_config``.
         ref: The model, for messages.
 
     Returns:
@@ -88,6 +90,7 @@ def open_bitsandbytes(
     texts = [name for name in source.tensors if _STATE in name]
     used = {part.name for entry in packed for part in entry.parts.values()}
     refuse_leftovers(source, {*used, *texts}, _HELPERS, ref)
+    refuse_skipped((entry.info.name for entry in packed), source.tensors, config, ref)
     kinds = {state.kind for _, state in four} | ({"int8"} if eight else set())
     states = {entry.info.name: state for entry, state in four}
     decoder = _Decoder(functional, states, ref)

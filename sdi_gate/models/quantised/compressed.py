@@ -17,6 +17,8 @@ from sdi_gate.models.quantised.dequantised import (
     refuse_leftovers,
 )
 from sdi_gate.models.quantised.libraries import shown, version_of
+from sdi_gate.models.quantised.set_aside import check_set_aside
+from sdi_gate.models.quantised.skipped import refuse_ignored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +70,8 @@ def open_compressed(
     aside = tuple(name for name in source.tensors if name.endswith(_ACTIVATIONS))
     used = {part.name for entry in packed for part in entry.parts.values()}
     refuse_leftovers(source, used, _HELPERS, ref)
+    refuse_ignored((entry.info.name for entry in packed), config, ref)
+    check_set_aside(source, aside, ref)
     quantisation = Quantisation(
         method=f"compressed-tensors ({scheme.format})",
         library=_LIBRARY,

@@ -16,6 +16,8 @@ from sdi_gate.models.quantised.dequantised import (
     refuse_leftovers,
 )
 from sdi_gate.models.quantised.libraries import REMEDY, owner, shown, version_of
+from sdi_gate.models.quantised.set_aside import check_set_aside
+from sdi_gate.models.quantised.skipped import refuse_skipped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +33,8 @@ _ACTIVATIONS = (".activation_scale", ".input_scale", "_activation_scale")
 _DEFAULT_BLOCK = (128, 128)
 # JSON has numbers of thousands of digits; nothing is allocated by these.
 _MAX_BLOCK = 2**40
+# With a scale for every number, the numbers themselves are free.
+_MIN_BLOCK = 16
 # Scales that are powers of two hold a result within bfloat16, as transformers returns it.
 _RESULTS = {"F32": "F32", "F16": "F16", "BF16": "BF16", "U8": "BF16", "F8_E8M0": "BF16"}
 
@@ -65,6 +69,8 @@ def open_fp8(
     aside = tuple(name for name in source.tensors if name.endswith(_ACTIVATIONS))
     used = {part.name for entry in packed for part in entry.parts.values()}
     refuse_leftovers(source, {*used, *aside}, (_SCALE, *_ACTIVATIONS), ref)
+    refuse_skipped((entry.info.name for entry in packed), source.tensors, config, ref)
+    check_set_aside(source, aside, ref)
     quantisation = Quantisation(
         method="fp8-tensor" if block is None else f"fp8-block {block[0]} by {block[1]}",
         library=_LIBRARY,
@@ -90,10 +96,13 @@ def _block_of(config: Mapping[str, object], ref: ModelRef) -> tuple[int, int] | 
     if block is None:
         return None
     match block:
-        case [int(rows), int(columns)] if 0 < rows <= _MAX_BLOCK and 0 < columns <= _MAX_BLOCK:
-            return rows, columns
+        case [int(rows), int(columns)] if (
+            # One row is what the microscaling formats have.
+            (rows == 1 or _MIN_BLOCK <= rows <= _MAX_BLOCK) and _MIN_BLOCK <= columns <= _MAX_BLOCK
+        ):
+            return int(rows), columns
         case _:
-            want = "two positive sizes or null as 'weight_block_size'"
+            want = f"two sizes from {_MIN_BLOCK} or null as 'weight_block_size'"
             raise mismatch("quantization_config", want, block, ref)
 
 

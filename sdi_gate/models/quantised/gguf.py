@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from sdi_gate.errors import FormatError, IncomparableError
+from sdi_gate.models.bounds import TooManyModulesError
+from sdi_gate.models.config import parse_config
 from sdi_gate.models.quantised.dequantised import FLOATS, Quantisation
 from sdi_gate.models.quantised.gguf_config import LOADER, config_of, gguf_config, header_of
 from sdi_gate.models.quantised.libraries import (
@@ -20,6 +22,7 @@ from sdi_gate.models.quantised.libraries import (
     shown,
     version_of,
 )
+from sdi_gate.models.skeleton import build_bounded
 from sdi_gate.models.tensors import TensorInfo
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["GgufTensors", "gguf_config"]
 
 _LIBRARY = "gguf"
+_UNREAD_TOKENIZER = "the tokenizer inside the GGUF file is not read; the base's was used for both"
 _WHOLE = {"F32": "F32", "F16": "F16", "BF16": "BF16"}
 
 
@@ -51,6 +55,8 @@ class GgufTensors:
         tensors: Every tensor by transformers' name, in the order of the file.
         config: What a ``config.json`` would hold.
         quantisation: What is dequantised; without names if all tensors are plain.
+        stored_types: Types of the stored tensors, sorted.
+        tokenizer_note: What to know of the tokenizer in the file; empty if it holds none.
 
     Raises:
         FormatError: If the file is damaged, or holds a tensor that the model does not have.
@@ -68,10 +74,12 @@ class GgufTensors:
         architecture = header.values["general.architecture"]
         processor = self._loader.TENSOR_PROCESSORS.get(architecture, self._loader.TensorProcessor)
         self._processor = processor(config=self.config)
-        self._mapping, shapes = self._names()
+        self._mapping, shapes = self._names(len(header.tensors))
         self._parts = self._sorted(header)
         self.tensors = {name: self._info(name, shapes) for name in self._parts}
         self.quantisation = self._described()
+        held = any(key.startswith("tokenizer.") for key in header.values)
+        self.tokenizer_note = _UNREAD_TOKENIZER if held else ""
         self.stored_types = tuple(
             sorted({self._kinds[p.kind].name for parts in self._parts.values() for p in parts})
         )
@@ -86,18 +94,19 @@ class GgufTensors:
             raise IncomparableError(msg, hint=REMEDY) from exc
         return quantisation
 
-    def _names(self) -> tuple[Mapping[str, str], Mapping[str, tuple[int, ...]]]:
-        auto = owner("transformers", "transformers", self._ref)
-        plain = {key: value for key, value in self.config.items() if key != "architectures"}
+    def _names(self, num_tensors: int) -> tuple[Mapping[str, str], Mapping[str, tuple[int, ...]]]:
         what = f"transformers can make no model of {self._ref}"
-        # On torch's device without memory: whatever sizes the file names, nothing is allocated.
-        with library_errors(what), warnings.catch_warnings(), torch.device("meta"):
+        # On torch's device without memory, and bounded: nothing is allocated by the file's sizes.
+        with library_errors(what), warnings.catch_warnings():
             # Sizes of 0 make torch warn; those who read the shapes refuse them.
             warnings.simplefilter("ignore")
-            config = auto.CONFIG_MAPPING[plain.pop("model_type")](**plain)
-            model = auto.AutoModelForCausalLM.from_config(config)
-            shallow = _Shallow(model, depth=1)
-            mapping = self._loader.get_gguf_hf_weights_map(shallow, self._processor)
+            try:
+                model = build_bounded(parse_config(self.config, self._ref), num_tensors)
+            except (TooManyModulesError, MemoryError) as exc:
+                raise FormatError(f"{what}: {type(exc).__name__}", hint=AGAIN) from exc
+            with torch.device("meta"):
+                shallow = _Shallow(model, depth=1)
+                mapping = self._loader.get_gguf_hf_weights_map(shallow, self._processor)
         shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
         return mapping, shapes
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from sdi_gate.errors import FormatError, IncomparableError
 from sdi_gate.models.quantised.gguf_header import ALIGNMENT, MAGIC, Header, read_header
+from sdi_gate.models.quantised.gguf_keys import refuse_unread
 from sdi_gate.models.quantised.libraries import AGAIN, REMEDY, library_errors, owner, shown
 
 if TYPE_CHECKING:
@@ -32,10 +33,14 @@ _EXPERTS = {
     "expert_feed_forward_length": "moe_intermediate_size",
     "expert_shared_feed_forward_length": "shared_expert_intermediate_size",
 }
+_WINDOW = {"attention.sliding_window": "sliding_window"}
 _OVERLOOKED = {
+    "gpt_oss": _WINDOW,
+    "phi3": _WINDOW,
     "qwen2_moe": _EXPERTS,
     "qwen3": {"attention.key_length": "head_dim"},
     "qwen3_moe": _EXPERTS,
+    "starcoder2": _WINDOW | {"rope.freq_base": "rope_theta"},
 }
 # Rotary positions are scaled by what transformers leaves in the file.
 _SCALED = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
@@ -111,7 +116,29 @@ def config_of(header: Header, ref: ModelRef) -> dict[str, Any]:
         small.write_bytes(_without_arrays(header, architecture))
         with library_errors(f"transformers can make no configuration of {ref}"):
             config: dict[str, Any] = loader.load_gguf_checkpoint(str(small))["config"]
-    return _completed(config, header, ref)
+    made = _completed(config, header, ref)
+    _refuse_unread(header, architecture, made, ref)
+    return made
+
+
+def _refuse_unread(
+    header: Header, architecture: str, config: Mapping[str, Any], ref: ModelRef
+) -> None:
+    loader = owner(LOADER, "transformers", ref)
+    prefix = f"{architecture}."
+    tables = loader.GGUF_TO_TRANSFORMERS_MAPPING["config"].items()
+    table = next(table for name, table in tables if _plain(name) == _plain(architecture))
+    overlooked = _OVERLOOKED.get(config["model_type"], {})
+    values = {
+        key.removeprefix(prefix): value
+        for key, value in header.values.items()
+        if key.startswith(prefix)
+    }
+    auto = owner("transformers", "transformers", ref)
+    plain = {key: config[key] for key in config if key not in {"architectures", "model_type"}}
+    with library_errors(f"transformers can make no configuration of {ref}"):
+        full = auto.CONFIG_MAPPING[config["model_type"]](**plain)
+        refuse_unread(values, {**table, **overlooked}, full, ref)
 
 
 def _plain(architecture: str) -> str:
@@ -193,7 +220,8 @@ def _completed(config: dict[str, Any], header: Header, ref: ModelRef) -> dict[st
         kept["n_positions"] = shapes["position_embd.weight"][0]
     for key, ours in _OVERLOOKED.get(model_type, {}).items():
         value = header.values.get(f"{header.values[_ARCHITECTURE]}.{key}")
-        if isinstance(value, int):
+        # A window of 0 is none.
+        if isinstance(value, (int, float)) and value:
             kept.setdefault(ours, value)
     kept["vocab_size"] = shapes[_EMBEDDING][0]
     return kept | {"architectures": [architecture]}

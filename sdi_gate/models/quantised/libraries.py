@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -46,11 +47,24 @@ def owner(module: str, package: str, ref: ModelRef) -> Any:  # noqa: ANN401 - wh
         IncomparableError: If the library is not there, or cannot be loaded.
     """
     try:
-        return import_module(module)
+        with _quiet(package):
+            return import_module(module)
     except (ImportError, OSError) as exc:
         msg = f"{ref} is quantised, and {package!r}, which reads its format, cannot be loaded"
         hint = f"pip install 'sdi-gate[quantised]' ({type(exc).__name__}); or {REMEDY}"
         raise IncomparableError(msg, hint=hint) from exc
+
+
+@contextmanager
+def _quiet(package: str) -> Iterator[None]:
+    # bitsandbytes warns of kernels for whole layers, which nobody asks for here.
+    logger = logging.getLogger(package)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 REMEDY = "compare the model before it was quantised"

@@ -42,7 +42,7 @@ def open_quantised(
         method = _method_by_flags(quantization_config, ref)
     match method:
         case "bitsandbytes":
-            return open_bitsandbytes(source, ref)
+            return open_bitsandbytes(source, quantization_config, ref)
         case "fp8":
             return open_fp8(source, quantization_config, ref)
         case "compressed-tensors" | "compressed_tensors":

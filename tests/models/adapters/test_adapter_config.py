@@ -43,7 +43,7 @@ def test_what_peft_writes_is_read():
     assert (config.r, config.alpha, config.bias) == (4, 8.0, "none")
     assert config.target_modules == ("q_proj",)
     assert config.modules_to_save == {"lm_head"}
-    assert config.is_partial is False
+    assert config.layers_to_transform is None
 
 
 def test_what_a_file_does_not_say_is_as_in_peft():

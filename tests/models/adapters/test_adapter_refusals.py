@@ -209,7 +209,14 @@ def test_two_copies_of_saved_weights_must_be_equal(tmp_path):
     with pytest.raises(FormatError, match=r"holds 'lm_head\.weight' twice, with other values"):
         changes_of(tmp_path / "b", pair() | head, **config)
     raw = {"base_model.model.lm_head.modules_to_save.default.weight": torch.zeros(7, 4)}
-    assert "lm_head.weight" in changes_of(tmp_path / "c", pair() | raw, **config)
+    with pytest.raises(
+        FormatError, match=r"'lm_head\.weight' belongs to a module in mod.* not hold it"
+    ):
+        changes_of(tmp_path / "c", pair() | raw, **config)
+    with pytest.raises(FormatError, match="whose module is not in its modules_to_save: PEFT ign"):
+        changes_of(
+            tmp_path / "d", pair() | raw | {"base_model.model.lm_head.weight": torch.zeros(7, 4)}
+        )
 
 
 def test_what_stands_beneath_saved_weights_must_be_what_is_tied_to_it(tmp_path):
@@ -257,14 +264,14 @@ def test_tensors_that_peft_would_make_up_are_refused(tmp_path, targets):
         changes_of(tmp_path, pair(), target_modules=targets)
 
 
-@pytest.mark.parametrize("targets", [None, "all-linear", "(?!x).*q_proj", ["q_proj", "absent"]])
+@pytest.mark.parametrize("targets", [".*q_proj", ["q_proj", "absent"]])
 def test_targets_that_say_no_more_than_the_tensors_are_read(tmp_path, targets):
     assert changes_of(tmp_path, pair(), target_modules=targets)
 
 
-@pytest.mark.parametrize("key", ["layers_to_transform", "exclude_modules"])
-def test_an_adapter_of_some_modules_alone_is_read(tmp_path, key):
-    config = {"target_modules": ["q_proj", "c_proj"], key: ["c_proj"]}
+@pytest.mark.parametrize("excluded", [["c_proj"], ".*c_proj", ["layers.0.c_proj"]])
+def test_an_adapter_of_some_modules_alone_is_read(tmp_path, excluded):
+    config = {"target_modules": ["q_proj", "c_proj"], "exclude_modules": excluded}
     assert changes_of(tmp_path, pair(), **config)
 
 
@@ -307,8 +314,11 @@ def test_adapters_that_are_to_stay_tied_and_are_not_equal_are_refused(tmp_path, 
     tensors = pair() | pair("base_model.model.lm_head", 7, 4) | other
     if f"{EMBEDDING}.lora_embedding_A" in other:
         tensors[f"{EMBEDDING}.lora_embedding_B"] = torch.zeros(4, 2)
-    with pytest.raises(FormatError, match=r"keeps 'model\.embed_tokens\.weight' tied to .* other"):
-        changes_of(tmp_path, tensors, tied=TIED, base=TIED_BASE, ensure_weight_tying=True)
+    targets = ["q_proj", "lm_head"]
+    config = {"target_modules": targets, "ensure_weight_tying": True}
+    why = r"keeps 'model\.embed_tokens\.weight' tied to .* other|no tensors for 'model\.embed_tok"
+    with pytest.raises(FormatError, match=why):
+        changes_of(tmp_path, tensors, tied=TIED, base=TIED_BASE, **config)
 
 
 def test_a_tensor_that_is_no_number_with_a_fraction_is_refused(tmp_path):
@@ -338,7 +348,8 @@ def test_every_tensor_is_in_exactly_one_group_or_the_file_is_refused(names):
     except FormatError:
         return
     parts = [info.name for module in groups.adapted.values() for info in module.values()]
-    kept = [info.name for group in (groups.whole, groups.beneath) for info in group.values()]
+    whole = (groups.whole, groups.beneath, groups.copies)
+    kept = [info.name for group in whole for info in group.values()]
     assert sorted(parts + kept) == sorted(names)
 
 

@@ -32,10 +32,10 @@ def pair(shape=(192, 200), block=(128, 128)):
 
 
 @given(
-    rows=st.integers(1, 40),
-    columns=st.integers(1, 40),
-    height=st.integers(1, 24),
-    width=st.integers(1, 24),
+    rows=st.integers(1, 60),
+    columns=st.integers(1, 60),
+    height=st.just(1) | st.integers(16, 40),
+    width=st.integers(16, 40),
 )
 def test_every_value_is_multiplied_by_the_scale_of_its_block(rows, columns, height, width):
     held, means = pair((rows, columns), (height, width))
@@ -57,12 +57,12 @@ def test_a_block_larger_than_the_weight_allocates_nothing_by_its_number():
 def test_a_checkpoint_reads_as_transformers_loads_it(tmp_path):
     # Written by hand, for transformers quantises to FP8 on graphics cards alone; it loads it here.
     pytest.importorskip("accelerate")
-    folder = build_base(tmp_path / "m")
-    config = {"quant_method": "fp8", "weight_block_size": [8, 8]}
+    folder = build_base(tmp_path / "m", hidden_size=32, intermediate_size=64, head_dim=16)
+    config = {"quant_method": "fp8", "weight_block_size": [16, 16]}
 
     def quantise(tensors):
         for name in [name for name in tensors if "proj" in name]:
-            data, scale, _ = fp8_blocks(tensors[name], (8, 8))
+            data, scale, _ = fp8_blocks(tensors[name], (16, 16))
             tensors |= {name: data, f"{name}_scale_inv": scale}
 
     rewrite(folder, quantise)
@@ -84,11 +84,11 @@ def test_one_scale_for_all_of_a_weight():
 
 def test_stacked_experts_have_a_grid_each():
     data, scales, means = zip(
-        *(fp8_blocks(random_matrix(20, 12, seed), (8, 8)) for seed in range(3)), strict=True
+        *(fp8_blocks(random_matrix(40, 24, seed), (16, 16)) for seed in range(3)), strict=True
     )
     data = torch.stack([part.view(torch.uint8) for part in data]).view(FP8)
     held = {"x.up_proj": data, "x.up_proj_scale_inv": torch.stack(scales)}
-    assert torch.equal(read(held, (8, 8), "x.up_proj"), torch.stack(means))
+    assert torch.equal(read(held, (16, 16), "x.up_proj"), torch.stack(means))
     ones = torch.tensor([1.0, 2.0, 4.0]).reshape(3, 1, 1)
     held["x.up_proj_scale_inv"] = ones
     assert torch.equal(read(held, None, "x.up_proj"), data.float() * ones)
@@ -96,13 +96,13 @@ def test_stacked_experts_have_a_grid_each():
 
 @pytest.mark.parametrize("stored", ["bytes", "float8_e8m0fnu"])
 def test_powers_of_two_as_scales(stored):
-    data = random_matrix(10, 9).to(FP8)
+    data = random_matrix(40, 36).to(FP8)
     exponents = torch.tensor([[120, 127], [130, 125]], dtype=torch.uint8)
     scale = exponents if stored == "bytes" else exponents.view(torch.float8_e8m0fnu)
-    got = read({"x.weight": data, "x.weight_scale_inv": scale}, (5, 5))
-    grid = (exponents.float() - 127).exp2().repeat_interleave(5, 0).repeat_interleave(5, 1)
+    got = read({"x.weight": data, "x.weight_scale_inv": scale}, (20, 20))
+    grid = (exponents.float() - 127).exp2().repeat_interleave(20, 0).repeat_interleave(20, 1)
     assert got.dtype is torch.bfloat16
-    assert torch.equal(got.float(), data.float() * grid[:, :9])
+    assert torch.equal(got.float(), data.float() * grid[:, :36])
 
 
 def test_scales_of_activations_are_set_aside_by_name():
@@ -148,7 +148,8 @@ def test_parts_that_do_not_fit_are_refused(changes):
         open_quantised(source, {"quant_method": "fp8"}, REF)
 
 
-BLOCKS = [[0, 1], [1], [10**50, 1], [1, 1, 1], "128", [1.5, 2], [-1, 4], {}]
+BLOCKS = [[1, 1], [1, 15], [16, 15], [15, 16], [8, 128], [0, 16], [1], [10**50, 16], [1, 1, 1]]
+BLOCKS += ["128", [16.5, 32], [-16, 32], {}]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)

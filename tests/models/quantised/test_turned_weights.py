@@ -54,8 +54,8 @@ def test_stored_names_may_lack_the_name_of_the_whole():
 def test_linear_weights_and_other_methods_are_left_as_they_are():
     tensors, quantisation = opened(eight_bit(random_matrix(8, 8), "h.0.other"))
     assert turn_conv1d(tensors, quantisation, {"transformer.h.0.c_proj.weight"}) is tensors
-    data, scale, _ = fp8_blocks(random_matrix(8, 8), (8, 8))
+    data, scale, _ = fp8_blocks(random_matrix(8, 8), (16, 16))
     held = {"h.0.c_proj.weight": data, "h.0.c_proj.weight_scale_inv": scale}
-    config = {"quant_method": "fp8", "weight_block_size": [8, 8]}
+    config = {"quant_method": "fp8", "weight_block_size": [16, 16]}
     tensors, quantisation = open_quantised(MemorySource(held), config, REF)
     assert turn_conv1d(tensors, quantisation, {"transformer.h.0.c_proj.weight"}) is tensors
