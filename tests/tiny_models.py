@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 FAMILIES = ("llama", "mistral", "phi", "phi3", "gemma", "gemma2", "qwen2", "qwen3", "gpt2")
 MORE_FAMILIES = ("gemma3_text", "mixtral", "qwen2_moe", "qwen3_moe", "gpt_neox", "opt")
 # None of these is named anywhere in the code: they are read from their modules' structure.
-UNLISTED_FAMILIES = ("bloom", "falcon", "mamba", "phimoe", "starcoder2")
+UNLISTED_FAMILIES = ("bloom", "falcon", "mamba", "olmo2", "phimoe")
 WEIGHTS = "model.safetensors"
 VOCABULARY = 300
 SPECIAL = ("<pad>", "<s>", "</s>")
