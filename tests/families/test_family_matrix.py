@@ -55,7 +55,7 @@ MATRICES = {
     "bloom": FALCON,
     "falcon": FALCON,
     "opt": QKV | {"self_attn.out_proj": "o", "fc1": "up", "fc2": "down"},
-    "starcoder2": ATTENTION | GPT2_MLP,
+    "olmo2": LLAMA,
     # No attention; what has none of the roles is said to have none.
     "mamba": {
         **dict.fromkeys((f"mixer.{part}_proj" for part in ("in", "x", "dt")), "other"),
