@@ -128,27 +128,13 @@ class AdaptedTensors:
         Returns:
             The factors; None if the tensor is not changed, or not by adding a low-rank matrix to
             the base's own weight. In a parameter of `untied` it is added to the base's tensor
-            that the parameter was tied to (see `start_of`).
+            that the parameter was tied to, with which an alignment pairs it.
         """
         change = self._changes.get(name)
         if change is None or change.kind is not Kind.LORA or change.beneath is not None:
             return None
         left, right = thin_factors(change, self._read(change))
         return LowRankUpdate(left=left, right=right)
-
-    def start_of(self, name: str) -> str | None:
-        """Return the tensor of the base that a tensor of the candidate comes from.
-
-        Args:
-            name: Name of a tensor of the candidate.
-
-        Returns:
-            The same name, or that of the tensor that it was tied to; None for full weights of an
-            untied parameter.
-        """
-        if name not in self.untied:
-            return name
-        return self._changes[name].start
 
     @property
     def description(self) -> str:

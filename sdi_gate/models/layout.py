@@ -205,6 +205,7 @@ class CanonicalTensors:
                 group.target, model=model, config=model.config
             )
         except Exception as exc:
+            # Parts of the wrong number or shape fail anywhere in transformers' operations.
             msg = (
                 f"{self._where}: {len(group.names)} tensors, {group.names[0]!r} first, cannot be"
                 f" put together to {group.target!r}: {type(exc).__name__}"

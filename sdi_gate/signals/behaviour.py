@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from sdi_gate.signals.interface import (
-    Estimate,
     Measurement,
     Outcome,
     SignalId,
@@ -151,13 +150,6 @@ def behaviour(
 def _is_finite(sample: SampleBehaviour) -> bool:
     values = (sample.kl_nats, sample.base_nll_nats, sample.candidate_nll_nats, sample.flip_rate)
     return all(math.isfinite(value) for value in values)
-
-
-def _by_stratum(metric: str, grouped: dict[str, list[SampleBehaviour]]) -> dict[str, Estimate]:
-    return {
-        stratum: sample_mean([_value(metric, sample) for sample in group])
-        for stratum, group in grouped.items()
-    }
 
 
 def _value(metric: str, sample: SampleBehaviour) -> float:

@@ -177,12 +177,13 @@ def test_a_candidate_has_the_tensors_of_the_merged_model(tmp_path, variant):
 def test_an_update_is_what_the_candidate_adds_to_its_base(tmp_path, variant):
     family, config = VARIANTS[variant]
     folder = save_adapter(tmp_path, tiny(family), config())
-    candidate, base = candidate_of(folder, tiny(family)), base_of(tiny(family)).source
+    candidate, model = candidate_of(folder, tiny(family)), base_of(tiny(family))
+    base = model.source
     for name in sorted(candidate.changed):
         update = candidate.update(name)
         if update is None:
             continue
-        start = base.read(base.tensors[candidate.start_of(name)]).double()
+        start = base.read(base.tensors[model.tied.get(name, name)]).double()
         total = start + update.left @ update.right
         torch.testing.assert_close(candidate.read(candidate.tensors[name]), total.float())
         assert update.left.dtype == update.right.dtype == torch.float64
