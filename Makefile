@@ -6,6 +6,10 @@
 # make study-first  the same on one size and one seed: a first answer
 # make study-smoke  the same machinery on bases that know next to nothing: minutes
 # make study-gpu    the same recipes on 33 million parameters, on a GPU; brings home tables only
+# make bench-peers  the weights tier beside its peers; installs each in an environment of its own
+# make bench-scale  the weights tier over growing models, up to LARGEST
+# make bench-gpu    tier full on 7B shapes; without a GPU it says so
+# make bench-table  the README's table, from benchmarks/results
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,8 +26,12 @@ DOCUMENT ?= $(WORK)/study.md
 
 # How many mutated files `make fuzz` tries.
 EXAMPLES ?= 100000
+# How often each program runs beside the others, and the largest model.
+ROUNDS ?= 5
+LARGEST ?= 1.1B
 
-.PHONY: demo test check clean fuzz study study-first study-smoke study-gpu
+.PHONY: demo test check clean fuzz bench-peers bench-scale bench-gpu bench-table
+.PHONY: study study-first study-smoke study-gpu
 
 # torch first and alone: its own index decides whether this is the CPU or the CUDA build.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -48,6 +56,18 @@ check: $(VENV)/.installed
 
 fuzz: $(VENV)/.installed
 	$(BIN)/python tests/fuzz/run.py --examples $(EXAMPLES) --seed 0
+
+bench-peers: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.peers --rounds $(ROUNDS)
+
+bench-scale: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.scale --largest $(LARGEST)
+
+bench-gpu: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.gpu
+
+bench-table: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.table
 
 # $(1) manifest, $(2) work, $(3) results, $(4) more options
 define STUDY_STEPS

@@ -44,6 +44,8 @@ def _check(name: str, out: Path) -> int:
         *("check", "--base", f"file:{out}/models/base"),
         *("--candidate", f"file:{out}/models/{name}"),
         *("--policy", str(_POLICY), "--out", str(out / name), "--threads", "1"),
+        # The second candidate finds there what the first one's scan measured of their base.
+        *("--cache", str(out / "cache")),
     ]
     click.secho(f"\n$ sdi-gate {' '.join(command)}", bold=True)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

@@ -63,6 +63,12 @@ def _no_network():
     patch.undo()
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    """Keep profiles of bases out of the home folder, and one test's from another."""
+    monkeypatch.setenv("SDI_GATE_CACHE", str(tmp_path / "profiles-of-bases"))
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--update-goldens",

@@ -14,7 +14,9 @@ from huggingface_hub import constants, get_token
 from sdi_gate.cli.options import cpu_count
 from sdi_gate.gate.environment import device_name
 from sdi_gate.gate.request import Settings, TierChoice
-from sdi_gate.gate.tier import Machine, highest_tier, this_machine, workload
+from sdi_gate.gate.shape import llama_shape
+from sdi_gate.gate.tier import Machine, highest_tier, this_machine
+from sdi_gate.gate.workload import Workload
 from sdi_gate.models.probe import load_default
 
 # What dequantises checkpoints; each is optional, and none is imported here.
@@ -56,8 +58,16 @@ def _optional(name: str) -> str:
 
 
 def _tier(num_parameters: int, machine: Machine) -> str:
-    probe = load_default()
-    work = workload(num_parameters, len(probe.strata), len(probe.samples), Settings())
+    probe, settings = load_default(), Settings()
+    size = 4 if machine.host_bytes is None else 2  # as --dtype auto has it
+    work = Workload(
+        shape=llama_shape(num_parameters),
+        bytes_per_parameter=size,
+        strata=probe.strata,
+        probe_tokens=len(probe.samples) * settings.max_tokens,
+        stored_bytes=num_parameters * size,
+        settings=settings,
+    )
     tier, reason = highest_tier(TierChoice.AUTO, work, machine)
     return f"{tier} ({reason})"
 

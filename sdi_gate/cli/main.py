@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sdi_gate.cli.cache import cache
 from sdi_gate.cli.calibrate import calibrate
 from sdi_gate.cli.options import PATH, ScanOptions, scan_options
 from sdi_gate.cli.output import VisibleFormatter, fail, have_stderr, printable, put, say, settle
+from sdi_gate.cli.profile import profile
 from sdi_gate.cli.study import study
 from sdi_gate.errors import ExitCode, SdiGateError, UsageError
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _logger = logging.getLogger(__name__)
+# Who warns of what a scan goes on without.
+_WARNING = ("sdi_gate.gate", "sdi_gate.profiles")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,6 +86,19 @@ def entry() -> None:
     sys.exit(code)
 
 
+class _SayingHandler(logging.Handler):
+    """Say a warning as every other message is said."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say the record's text.
+
+        Args:
+            record: The record.
+        """
+        if record.levelno >= logging.WARNING:
+            say(f"warning: {record.getMessage()}")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-v", "--verbose", is_flag=True, help="Log each step to standard error.")
 @click.version_option(package_name="sdi-gate")
@@ -95,6 +112,8 @@ def cli(*, verbose: bool) -> None:
     5 incomparable models, 6 judged 0 but not published, 10 fail,
     11 inconclusive, 130 interrupted
     """  # noqa: D301 - click's mark for a paragraph that is not to be wrapped
+    for name in _WARNING:
+        logging.getLogger(name).handlers[:] = [] if verbose else [_SayingHandler()]
     if verbose:
         # Ours alone: the clients below log URLs whole, with the signatures in them.
         handler = logging.StreamHandler(sys.stderr)
@@ -186,12 +205,22 @@ def schema() -> None:
 
 
 @cli.command()
+@click.option(
+    "--model",
+    metavar="SIZE|REF",
+    help="Say how much memory a scan of this model takes: 7B, 70B, or a model to look up.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(*, as_json: bool) -> None:
+def doctor(model: str | None, *, as_json: bool) -> None:
     """Say what this machine can run: device, memory, tiers, cache, tokens. Shows no secrets."""
     from sdi_gate.cli.precheck import check_endpoint  # noqa: PLC0415
 
     check_endpoint(needed=True)
+    if model is not None:
+        from sdi_gate.cli.doctor_model import rows_of, text_of  # noqa: PLC0415 - loads torch
+
+        put(json.dumps(rows_of(model), indent=1) + "\n" if as_json else printable(text_of(model)))
+        return
     from sdi_gate.cli.doctor import examine  # noqa: PLC0415 - loads torch
 
     rows = examine()
@@ -204,3 +233,5 @@ def doctor(*, as_json: bool) -> None:
 
 cli.add_command(study)
 cli.add_command(calibrate)
+cli.add_command(profile)
+cli.add_command(cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,34 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 TIERS = ("weights", "probe", "full", "auto")
 DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("auto", "float32", "bfloat16")
 MAX_THREADS = 1024
+
+_DURATION = re.compile(r"(?:(\d{1,3})h)?(?:(\d{1,5})m)?(?:(\d{1,7})s)?")
+_LONGEST_S = 7 * 24 * 3600
+
+
+class Duration(click.ParamType[float]):
+    """Read a duration such as ``10m``, ``90s`` or ``1h30m``, as seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """See `click.ParamType.convert`.
+
+        Returns:
+            Seconds.
+        """
+        found = _DURATION.fullmatch(str(value)) if str(value).isascii() else None
+        hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0,) * 3
+        total = 3600 * hours + 60 * minutes + seconds
+        if not 0 < total <= _LONGEST_S:
+            msg = f"{value!r} is no duration from 1s to a week such as 10m, 90s or 1h30m."
+            self.fail(msg, param, ctx)
+        return float(total)
+
 
 _DECLARATIONS = (
     click.option(
@@ -29,7 +57,8 @@ _DECLARATIONS = (
         type=click.Choice(TIERS),
         default="auto",
         show_default=True,
-        help="Highest tier to run; auto: the highest that this machine does in ten minutes.",
+        help="Highest tier to run; auto: the highest that this machine does in ten minutes, or in"
+        " the budget.",
     ),
     click.option(
         "--device",
@@ -38,6 +67,32 @@ _DECLARATIONS = (
         show_default=True,
         help="Where to compute.",
     ),
+    click.option(
+        "--dtype",
+        type=click.Choice(DTYPES),
+        default="auto",
+        show_default=True,
+        help="Type in which the models run; auto: float32 on the CPU, bfloat16 on a GPU.",
+    ),
+    click.option(
+        "--budget",
+        type=Duration(),
+        metavar="DURATION",
+        help="Time for the whole scan, such as 10m or 1h30m; what does not fit is cut, and said.",
+    ),
+    click.option(
+        "--profile",
+        type=PATH,
+        metavar="DIR",
+        help="Profile of the base, as sdi-gate profile writes it: read before the cache.",
+    ),
+    click.option(
+        "--cache",
+        type=PATH,
+        metavar="DIR",
+        help="The cache of profiles; default: $SDI_GATE_CACHE, else ~/.cache/sdi-gate.",
+    ),
+    click.option("--no-cache", is_flag=True, help="Keep no profile, and use none but --profile."),
     click.option(
         "--out",
         type=PATH,
@@ -90,6 +145,11 @@ class ScanOptions:
         seed: Seed of every random draw.
         depth_weights: Depth weights of the weight signals.
         threads: CPU threads, if not all.
+        dtype: Type in which the models run.
+        budget: Seconds for the whole scan, if there is a bound.
+        profile: Folder with a profile of the base, if any.
+        cache: Folder of profiles, if not the usual one.
+        no_cache: Whether to keep none.
     """
 
     base: str | None
@@ -102,6 +162,11 @@ class ScanOptions:
     seed: int
     depth_weights: str
     threads: int | None
+    dtype: str = "auto"
+    budget: float | None = None
+    profile: Path | None = None
+    cache: Path | None = None
+    no_cache: bool = False
 
 
 def cpu_count() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 # Before torch and the Hub's client are imported, which read them once: products of matrices on a
@@ -18,11 +19,13 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import torch
 from transformers.utils import logging as transformers_logging
 
+from sdi_gate.cli.cache import open_store
 from sdi_gate.cli.options import cpu_count
-from sdi_gate.cli.output import fail, printable, progress_on_stderr, put
+from sdi_gate.cli.output import fail, printable, progress_on_stderr, put, say
 from sdi_gate.cli.precheck import needs_hub
 from sdi_gate.cli.rendering import render_document
 from sdi_gate.errors import ExitCode, PublishError, UsageError
+from sdi_gate.gate.memory import share_one_heap
 from sdi_gate.gate.procedure import Effects, judge_scan, run_scan
 from sdi_gate.gate.request import ScanRequest, Settings, TierChoice
 from sdi_gate.integrations.hub import HubSource
@@ -38,6 +41,7 @@ from sdi_gate.report.view import build_view
 from sdi_gate.signals.depth import DepthWeighting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from sdi_gate.cli.options import ScanOptions
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     from sdi_gate.report.document import ResultDocument
 
 _logger = logging.getLogger(__name__)
+# Who logs what a scan will do and what it cuts.
+_PLAN = "sdi_gate.gate.replan"
 
 
 def run(options: ScanOptions, policy: LoadedPolicy | None) -> int:
@@ -60,9 +66,10 @@ def run(options: ScanOptions, policy: LoadedPolicy | None) -> int:
     """
     request = make_request(options, policy)
     prepare_folder(options.out)
-    _set_up(options, request.device)
-    with progress_on_stderr() as progress:
-        result = run_scan(request, Effects(sources=_sources(request), progress=progress))
+    set_up(options.threads, request.device)
+    sources = sources_for((request.base, request.candidate))
+    with progress_on_stderr() as progress, _saying_the_plan(options):
+        result = run_scan(request, Effects(sources=sources, progress=progress))
     judgement = judge_scan(result, policy) if policy is not None else None
     document = build_document(result, judgement)
     code = judgement.verdict.exit_code if judgement is not None else ExitCode.OK
@@ -110,11 +117,16 @@ def make_request(options: ScanOptions, policy: LoadedPolicy | None) -> ScanReque
     Raises:
         UsageError: If an option cannot be used.
     """  # noqa: DOC502 - raised by the readers
+    device = choose_device(options.device)
     return ScanRequest(
         base=None if options.base is None else ModelRef.parse(options.base),
         candidate=ModelRef.parse(options.candidate),
         tier=TierChoice(options.tier),
-        device=choose_device(options.device),
+        device=device,
+        devices=visible(device),
+        dtype=choose_dtype(options.dtype, device),
+        budget_s=options.budget,
+        store=open_store(options.profile, options.cache, use_cache=not options.no_cache),
         probe=probe.load_file(options.probe) if options.probe else probe.load_default(),
         settings=Settings(
             seed=options.seed, depth_weighting=parse_depth_weights(options.depth_weights)
@@ -126,9 +138,17 @@ def make_request(options: ScanOptions, policy: LoadedPolicy | None) -> ScanReque
     )
 
 
-def _sources(request: ScanRequest) -> dict[Scheme, ModelSource]:
+def sources_for(references: Iterable[ModelRef | None]) -> dict[Scheme, ModelSource]:
+    """Compose the sources of models.
+
+    Args:
+        references: The models; None for a base that an adapter names.
+
+    Returns:
+        A source for each scheme that is needed.
+    """
     # The Hub's settings do not matter to a scan of two folders, and must not end it.
-    needed = needs_hub((request.base, request.candidate))
+    needed = needs_hub(references)
     hub: dict[Scheme, ModelSource] = {Scheme.HUB: HubSource()} if needed else {}
     return {Scheme.FILE: FolderSource(), **hub}
 
@@ -150,6 +170,35 @@ def choose_device(name: str) -> torch.device:
         msg = "--device cuda: torch finds no CUDA GPU on this machine"
         raise UsageError(msg, hint="sdi-gate doctor shows what it finds; --device cpu works")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def visible(device: torch.device) -> tuple[torch.device, ...]:
+    """Return the devices over which a large model may be spread.
+
+    Args:
+        device: Where to compute.
+
+    Returns:
+        Every GPU that this process sees, if it is to compute on GPUs and there are several; else
+        none. ``CUDA_VISIBLE_DEVICES`` says which it sees.
+    """
+    count = torch.cuda.device_count() if device.type == "cuda" else 0
+    return tuple(torch.device("cuda", index) for index in range(count)) if count > 1 else ()
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Choose the type in which models run.
+
+    Args:
+        name: ``auto``, ``float32`` or ``bfloat16``.
+        device: Where they run.
+
+    Returns:
+        The type; ``auto`` is that in which a GPU is fast and a CPU is exact.
+    """
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
 def parse_depth_weights(text: str) -> DepthWeighting:
@@ -178,8 +227,36 @@ def parse_depth_weights(text: str) -> DepthWeighting:
     return DepthWeighting(scheme="list", values=values)
 
 
-def _set_up(options: ScanOptions, device: torch.device) -> None:
-    torch.set_num_threads(options.threads or cpu_count())
+class _SayingHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
+
+
+@contextmanager
+def _saying_the_plan(options: ScanOptions) -> Iterator[None]:
+    # Before the work starts, a person with a budget is told what will be done and what is cut.
+    logger, handler = logging.getLogger(_PLAN), _SayingHandler()
+    if options.budget is None or logging.getLogger("sdi_gate").handlers:
+        yield  # or --verbose shows it already
+        return
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+
+
+def set_up(threads: int | None, device: torch.device) -> None:
+    """Set up torch and the libraries for the whole process.
+
+    Args:
+        threads: CPU threads, if not all.
+        device: Where to compute.
+    """
+    share_one_heap()
+    torch.set_num_threads(threads or cpu_count())
     torch.use_deterministic_algorithms(mode=device.type == "cuda", warn_only=True)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

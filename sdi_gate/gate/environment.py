@@ -11,6 +11,8 @@ import torch
 from sdi_gate.gate.result import Environment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sdi_gate.gate.request import ScanRequest
 
 _PACKAGES = ("sdi-gate", "torch", "transformers", "safetensors")
@@ -32,7 +34,7 @@ def describe_environment(request: ScanRequest, dtype: torch.dtype) -> Environmen
             *((name, metadata.version(name)) for name in _PACKAGES),
         ),
         platform=f"{platform.system()} {platform.machine()}",
-        device=device_name(request.device),
+        device=device_names(request.places),
         num_threads=torch.get_num_threads(),
         compute_dtype=str(dtype).removeprefix("torch."),
         seed=request.settings.seed,
@@ -51,3 +53,15 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return device.type
+
+
+def device_names(devices: Sequence[torch.device]) -> str:
+    """Name several devices for a reader.
+
+    Args:
+        devices: One or more.
+
+    Returns:
+        Their names with ``+`` between them.
+    """
+    return " + ".join(map(device_name, devices))

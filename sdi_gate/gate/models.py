@@ -9,7 +9,7 @@ from sdi_gate.gate.weights_tier import RoundingFacts, Weights
 from sdi_gate.models.adapters.config import base_reference, read_adapter_config
 from sdi_gate.models.addressed import num_addressed
 from sdi_gate.models.alignment import Names, align
-from sdi_gate.models.causal_lm import LoadedModel, LoadingChanges, load_model
+from sdi_gate.models.causal_lm import LoadingChanges
 from sdi_gate.models.config import check_same_architecture
 from sdi_gate.models.fit import does_fit
 from sdi_gate.models.opening import OpenModel, open_candidate, open_model
@@ -19,8 +19,6 @@ from sdi_gate.models.weights import weight_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    import torch
 
     from sdi_gate.gate.request import ScanRequest
     from sdi_gate.models.ref import ModelRef
@@ -170,31 +168,21 @@ def _names(base: OpenModel, candidate: OpenModel) -> Names:
     )
 
 
-def load_pair(
-    weights: Weights,
-    rounding: RoundingFacts | None,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> tuple[LoadedModel, LoadedModel]:
-    """Load both models for the tiers above the weights.
+def loading_changes(
+    weights: Weights, rounding: RoundingFacts | None
+) -> tuple[LoadingChanges, LoadingChanges]:
+    """Say what is done to the weights of both models when they are loaded.
 
     Args:
         weights: Both, open.
         rounding: Which of their tensors were rounded, and shall be here too.
-        device: Where they shall lie.
-        dtype: Type of their parameters.
 
     Returns:
-        Base and candidate. Parameters that one of them ties and the other does not are untied in
-        both, so that both have the same parameters.
+        For base and candidate. Parameters that one of them ties and the other does not are untied
+        in both, so that both have the same parameters.
     """
     untied = frozenset({*weights.base.tensors} ^ {*weights.candidate.tensors})
-    changes = (
+    return (
         LoadingChanges(rounding=rounding.base if rounding else {}, untied=untied),
         LoadingChanges(rounding=rounding.candidate if rounding else {}, untied=untied),
     )
-    base, candidate = (
-        load_model(model, device, dtype, change)
-        for model, change in zip((weights.base, weights.candidate), changes, strict=True)
-    )
-    return base, candidate

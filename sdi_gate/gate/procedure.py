@@ -2,9 +2,9 @@
 
 1. Resolve both references to snapshots: pinned, checked, on this machine.
 2. Align: names and shapes first; refuse what cannot be compared.
-3. Decide the tier from the machine, the tokenizers and what was asked for.
+3. Decide the tier from the machine, the budget, the tokenizers and what was asked for.
 4. Measure the weights, tensor by tensor.
-5. Measure the probe and the curvature, if the tier has them.
+5. Measure the probe and the curvature, if the tier has them: first the base, then the candidate.
 6. Combine the signals to the index.
 7. Judge, in `judge_scan`, if there is a policy.
 """
@@ -12,20 +12,26 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import torch
 
+from sdi_gate.errors import StorageError
+from sdi_gate.gate import keys
+from sdi_gate.gate.base_tiers import ModelScan
+from sdi_gate.gate.budget import budget_of
+from sdi_gate.gate.description import describe_model, describe_probe
 from sdi_gate.gate.environment import describe_environment
-from sdi_gate.gate.full_tier import measure_curvature
-from sdi_gate.gate.models import load_pair, open_pair, remarks_on, resolve
-from sdi_gate.gate.outputs import measure_outputs
+from sdi_gate.gate.memory import ShortOfMemory, with_less_memory
+from sdi_gate.gate.model_tiers import ModelTiers, measure_models
+from sdi_gate.gate.models import loading_changes, open_pair, remarks_on, resolve
 from sdi_gate.gate.plan import Plan, make_plan
-from sdi_gate.gate.probe_tier import Models, measure_probe
-from sdi_gate.gate.result import Judgement, ModelFacts, ProbeFacts, ScanResult
+from sdi_gate.gate.replan import announce
+from sdi_gate.gate.result import Judgement, ProbeFacts, ScanResult
 from sdi_gate.gate.skipped import skipped_signals
+from sdi_gate.gate.spectra import SpectraCache
 from sdi_gate.gate.stages import Stages
 from sdi_gate.gate.unread_rows import moved_unread_rows
 from sdi_gate.gate.weights_tier import measure_weights
@@ -34,9 +40,10 @@ from sdi_gate.models.inspection import verify_unchanged
 from sdi_gate.policy.evaluate import judge
 from sdi_gate.policy.facts import Tier
 from sdi_gate.prediction.predict import Subject, predict, why_uncalibrated
+from sdi_gate.profiles.store import NoStore
 from sdi_gate.signals.divergence import Divergence, combine
 from sdi_gate.signals.interface import Outcome
-from sdi_gate.signals.weighted import OutputComparisons, with_outputs
+from sdi_gate.signals.weighted import with_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,15 +51,12 @@ if TYPE_CHECKING:
     from sdi_gate.gate.request import ScanRequest
     from sdi_gate.gate.result import StageCost
     from sdi_gate.gate.weights_tier import Weights, WeightsResult
-    from sdi_gate.models.opening import OpenModel
     from sdi_gate.models.ref import Scheme
     from sdi_gate.models.snapshot import ModelSource
     from sdi_gate.policy.loader import LoadedPolicy
     from sdi_gate.prediction.calibration import Calibration
     from sdi_gate.progress import Progress
     from sdi_gate.signals.interface import SignalResult
-
-COMPUTE_DTYPE = torch.float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +83,7 @@ class _Measured:
     plan: Plan
     signals: tuple[SignalResult, ...]
     defects: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ModelTiers:
-    signals: tuple[SignalResult, ...] = ()
-    outputs: OutputComparisons | None = None
-    defects: tuple[str, ...] = ()
+    reused: tuple[str, ...]
 
 
 def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
@@ -113,24 +111,17 @@ def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
         request = request.for_layers(weights.alignment.layers)
     # 3. Decide
     with stages.stage("plan"):
-        plan = make_plan(request, weights)
+        budget = budget_of(request, weights, effects.clock, stages.seconds)
+        plan = make_plan(request, weights, budget)
+    announce(plan)
     # 4. Measure the weights
-    with stages.stage("weights"):
-        found = measure_weights(weights, request.settings, request.device, effects.progress)
+    found, reused = _measure_weights(request, weights, effects, stages)
     plan = plan.lowered("the weights are not finite") if found.defects else plan
     # 5. Measure the probe and the curvature
     run = _measure_models(request, weights, (plan, found), effects, stages)
     verify_unchanged(base, candidate)
-    weighed = [with_outputs(signal, run.outputs) for signal in (found.geometry, found.spectral)]
-    results = (*weighed, *run.signals)
     # 6. Combine
-    measured = _Measured(
-        weights=weights,
-        found=found,
-        plan=plan,
-        signals=(*results, *skipped_signals(results, plan.decision)),
-        defects=(*found.defects, *run.defects, *_unusable(results, found.defects), *plan.defects),
-    )
+    measured = _together(weights, found, replace(run, reused=(*reused, *run.reused)))
     return _combine(request, measured, started, stages.costs)
 
 
@@ -147,6 +138,24 @@ def judge_scan(result: ScanResult, policy: LoadedPolicy) -> Judgement:
     return Judgement(policy=policy, verdict=judge(policy.policy, result.facts))
 
 
+def _together(weights: Weights, found: WeightsResult, run: ModelTiers) -> _Measured:
+    weighed = [with_outputs(signal, run.outputs) for signal in (found.geometry, found.spectral)]
+    results = (*weighed, *run.signals)
+    return _Measured(
+        weights=weights,
+        found=found,
+        plan=run.plan,
+        signals=(*results, *skipped_signals(results, run.plan.decision)),
+        defects=(
+            *found.defects,
+            *run.defects,
+            *_unusable(results, found.defects),
+            *run.plan.defects,
+        ),
+        reused=run.reused,
+    )
+
+
 def _unusable(results: Sequence[SignalResult], known: Sequence[str]) -> list[str]:
     # What was attempted in vain never passes, whatever a policy asks for. Weights that are not
     # finite have their own sentence.
@@ -157,49 +166,61 @@ def _unusable(results: Sequence[SignalResult], known: Sequence[str]) -> list[str
     ]
 
 
+def _measure_weights(
+    request: ScanRequest, weights: Weights, effects: Effects, stages: Stages
+) -> tuple[WeightsResult, tuple[str, ...]]:
+    key = keys.spectra_key(weights.base, request)
+    kept = not isinstance(request.store, NoStore)
+    spectra = SpectraCache.from_part(request.store.load(key)) if kept else None
+    cpu = torch.device("cpu")
+    devices = (request.device,) if request.device == cpu else (request.device, cpu)
+
+    def measure(device: torch.device) -> WeightsResult:
+        return measure_weights(weights, request.settings, device, effects.progress, spectra)
+
+    try:
+        with stages.stage("weights"):
+            found, _ = with_less_memory("comparing the weights", measure, devices)
+    except ShortOfMemory as exc:
+        raise StorageError(str(exc), hint="use a machine with more memory") from exc
+    stages.add("weights", found.work)
+    if spectra is None:
+        return found, ()
+    if spectra.has_new:
+        request.store.save(key, spectra.to_part())
+    return found, spectra.remarks
+
+
 def _measure_models(
     request: ScanRequest,
     weights: Weights,
     known: tuple[Plan, WeightsResult],
     effects: Effects,
     stages: Stages,
-) -> _ModelTiers:
+) -> ModelTiers:
     plan, found = known
     if plan.tokens is None:
-        return _ModelTiers()
-    with stages.stage("load"):
-        base, candidate = load_pair(weights, found.rounding, request.device, COMPUTE_DTYPE)
-    models = Models(
-        base=base,
-        candidate=candidate,
-        probe=plan.tokens,
-        probe_digest=request.probe.digest,
-        device=request.device,
+        return ModelTiers(plan=plan)
+    scan = ModelScan(
+        request=request,
+        weights=weights,
+        changes=loading_changes(weights, found.rounding),
+        tokens=plan.tokens,
+        progress=effects.progress,
+        stages=stages,
     )
-    with stages.stage("probe"):
-        probed = measure_probe(models, request.settings, effects.progress)
-    results: tuple[SignalResult, ...] = (probed.representation, probed.behaviour)
-    if not all(result.outcome is Outcome.MEASURED for result in results):
-        return _ModelTiers(signals=results, defects=probed.defects)
-    full = plan.decision.ran is Tier.FULL
-    with stages.stage("outputs"):
-        outputs = measure_outputs(models, request.settings, effects.progress, with_gradients=full)
-    if full:
-        with stages.stage("curvature"):
-            curvature = measure_curvature(models, request.settings, effects.progress)
-        results = (*results, curvature)
-    return _ModelTiers(signals=results, outputs=outputs, defects=probed.defects)
+    return measure_models(scan, plan)
 
 
 def _combine(
     request: ScanRequest, measured: _Measured, started: str, costs: tuple[StageCost, ...]
 ) -> ScanResult:
-    calibration, probe = request.calibration, _probe_facts(request, measured.plan)
+    calibration, probe = request.calibration, describe_probe(measured.plan)
     sdi, sdi_plus = _indices(calibration, measured.plan.decision.ran, measured.signals)
     subject = _subject(measured, probe)
     return ScanResult(
-        base=_describe(measured.weights.base),
-        candidate=_describe(measured.weights.candidate),
+        base=describe_model(measured.weights.base),
+        candidate=describe_model(measured.weights.candidate),
         alignment=measured.weights.alignment,
         rounding=measured.found.rounding,
         added_rows=measured.found.added,
@@ -215,9 +236,10 @@ def _combine(
         sdi_plus=sdi_plus,
         defects=measured.defects,
         notices=_notices(request, measured),
-        environment=describe_environment(request, COMPUTE_DTYPE),
+        environment=describe_environment(request, request.dtype),
         started_at=started,
         stages=costs,
+        reused=measured.reused,
     )
 
 
@@ -252,20 +274,6 @@ def _subject(measured: _Measured, probe: ProbeFacts | None) -> Subject:
     )
 
 
-def _describe(model: OpenModel) -> ModelFacts:
-    return ModelFacts(
-        snapshot=model.snapshot,
-        architecture=model.config.name,
-        family=family_of(model.config.model_type),
-        num_parameters=model.num_parameters,
-        dtypes=model.stored_types,
-        quantisation=model.quantisation.description if model.quantisation is not None else None,
-        adapter=model.adapter,
-        ignored=tuple(info.name for info in model.ignored),
-        tied_copies=tuple(info.name for info in model.tied_copies),
-    )
-
-
 def _notices(request: ScanRequest, measured: _Measured) -> tuple[str, ...]:
     found = [*measured.plan.notices, *measured.found.notices]
     if request.base is None:
@@ -279,15 +287,3 @@ def _notices(request: ScanRequest, measured: _Measured) -> tuple[str, ...]:
         first = measured.found.padding_differs[0]
         found.append(f"rows that no token addresses differ, and were not compared: {first}")
     return tuple(found)
-
-
-def _probe_facts(request: ScanRequest, plan: Plan) -> ProbeFacts | None:
-    if plan.tokens is None:
-        return None
-    return ProbeFacts(
-        name=request.probe.name,
-        digest=request.probe.digest,
-        strata=tuple(request.probe.strata.items()),
-        max_tokens=plan.tokens.max_tokens,
-        chat_template=plan.tokens.chat_template,
-    )

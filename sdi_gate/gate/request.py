@@ -6,18 +6,20 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import torch
+
 from sdi_gate.prediction.calibration import Calibration, load_default
+from sdi_gate.profiles.store import NoStore
 from sdi_gate.signals.depth import DepthWeighting
 from sdi_gate.signals.matrices import TOP_K
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch
-
     from sdi_gate.models.probe import ProbeSet
     from sdi_gate.models.ref import ModelRef
     from sdi_gate.policy.facts import Tier
+    from sdi_gate.profiles.store import ProfileStore
 
 
 class TierChoice(StrEnum):
@@ -27,6 +29,14 @@ class TierChoice(StrEnum):
     PROBE = "probe"
     FULL = "full"
     AUTO = "auto"
+
+
+class CurvatureMethod(StrEnum):
+    """Name the ways to measure curvature, from the one that takes most memory to the least."""
+
+    JOINT = "joint"
+    BLOCKS = "blocks"
+    FISHER = "fisher"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +52,9 @@ class Settings:
         curvature_draws: Paired draws for each stratum; at least 2.
         curvature_samples: Samples of each draw.
         curvature_tokens: Where samples are cut for curvature.
+        curvature_method: Over all parameters at once, over blocks of layers one after the other,
+            or by first derivatives alone.
+        curvature_blocks: Number of those blocks; used by method ``blocks`` only.
         output_tokens: Tokens of each stratum on which the outputs of matrices are compared.
     """
 
@@ -53,6 +66,8 @@ class Settings:
     curvature_draws: int = 8
     curvature_samples: int = 4
     curvature_tokens: int = 64
+    curvature_method: CurvatureMethod = CurvatureMethod.JOINT
+    curvature_blocks: int = 8
     output_tokens: int = 128
 
     def for_layers(self, layers: Sequence[str]) -> Settings:
@@ -83,6 +98,10 @@ class ScanRequest:
         settings: Everything that changes a number.
         required: Tier that the policy requires: ``auto`` does not give it up for time.
         calibration: Metrics, weights and scales of the index, and what they rest on.
+        dtype: Type in which the models run.
+        budget_s: Seconds that the whole scan may take; None for no bound but that of ``auto``.
+        store: Where profiles of bases are kept.
+        devices: Devices over which the layers of a model may be spread; empty for ``device`` alone.
     """
 
     base: ModelRef | None
@@ -93,6 +112,15 @@ class ScanRequest:
     settings: Settings
     required: Tier | None = None
     calibration: Calibration = field(default_factory=load_default)
+    dtype: torch.dtype = torch.float32
+    budget_s: float | None = None
+    store: ProfileStore = field(default_factory=NoStore)
+    devices: tuple[torch.device, ...] = ()
+
+    @property
+    def places(self) -> tuple[torch.device, ...]:
+        """Return the devices that a model may lie on, the one that computes first."""
+        return self.devices or (self.device,)
 
     def for_layers(self, layers: Sequence[str]) -> ScanRequest:
         """Return the request for models whose layer groups are known.

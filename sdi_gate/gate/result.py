@@ -58,11 +58,15 @@ class TierDecision:
         requested: What was asked for.
         ran: What ran.
         reason: Why this one, and none higher.
+        cuts: What was measured on less than the settings ask for, and why, one sentence each.
+        whole: The highest tier of which nothing was cut.
     """
 
     requested: TierChoice
     ran: Tier
     reason: str
+    cuts: tuple[str, ...] = ()
+    whole: Tier | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,19 +111,28 @@ class Environment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageCost:
-    """Say what one stage cost.
+    """Say what one stage cost, or a part of one.
 
     Attributes:
-        stage: Its name.
-        seconds: Wall time.
+        stage: Its name; of a part ``stage/part``.
+        seconds: Wall time; of a part the time in which it was busy, summed over threads.
         peak_host_bytes: Largest resident memory of the process until the stage's end.
         peak_device_bytes: Largest allocation on the GPU in the stage; None without one.
+        bytes_read: Bytes that came from disk; None where it is not counted.
+        operations: Floating-point operations; None where they are not counted.
     """
 
     stage: str
     seconds: float
     peak_host_bytes: int
     peak_device_bytes: int | None
+    bytes_read: int | None = None
+    operations: float | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Say whether this is a part of a stage, whose time is in that stage's already."""
+        return "/" in self.stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +161,7 @@ class ScanResult:
         environment: What the numbers were computed with.
         started_at: When the scan began, UTC, ISO 8601.
         stages: What each stage cost.
+        reused: What of the base was taken from its profile, and what was refused there.
     """
 
     base: ModelFacts
@@ -170,6 +184,7 @@ class ScanResult:
     environment: Environment
     started_at: str
     stages: tuple[StageCost, ...]
+    reused: tuple[str, ...] = ()
 
     @property
     def facts(self) -> Facts:
@@ -183,6 +198,8 @@ class ScanResult:
             defects=self.defects,
             notices=self.notices,
             tier_reason=self.tier.reason,
+            whole_tier=self.tier.whole,
+            cuts=self.tier.cuts,
         )
 
 

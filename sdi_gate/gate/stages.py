@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,24 @@ import torch
 from sdi_gate.gate.result import StageCost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Say what a part of a stage did, so that its time can be held against what bounds it.
+
+    Attributes:
+        part: Its name: ``read``, ``spectra``, ``forward``.
+        seconds: Time in which it was busy, summed over threads: parts overlap.
+        bytes_read: Bytes that came from disk.
+        operations: Floating-point operations, counted from shapes.
+    """
+
+    part: str
+    seconds: float
+    bytes_read: int = 0
+    operations: float = 0.0
 
 
 class Stages:
@@ -53,6 +71,41 @@ class Stages:
                 peak_device_bytes=torch.cuda.max_memory_allocated(self._device) if gpu else None,
             )
         )
+
+    def add(self, name: str, parts: Sequence[Work]) -> None:
+        """Note what the parts of a finished stage did.
+
+        Args:
+            name: Name of the stage.
+            parts: Its parts; each becomes a row ``stage/part``, which is no stage of its own.
+        """
+        self._costs.extend(
+            StageCost(
+                stage=f"{name}/{work.part}",
+                seconds=work.seconds,
+                peak_host_bytes=peak_host_bytes(),
+                peak_device_bytes=None,
+                bytes_read=work.bytes_read,
+                operations=work.operations,
+            )
+            for work in parts
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the finished stages took, one after the other."""
+        return sum(cost.seconds for cost in self._costs if not cost.is_part)
+
+    def seconds_of(self, name: str) -> float | None:
+        """Return how long a finished stage took.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            Seconds; None if there was no such stage.
+        """
+        return next((cost.seconds for cost in self._costs if cost.stage == name), None)
 
     @property
     def costs(self) -> tuple[StageCost, ...]:

@@ -13,23 +13,13 @@ from sdi_gate.gate.request import TierChoice
 from sdi_gate.policy.facts import Tier
 
 if TYPE_CHECKING:
-    from sdi_gate.gate.request import Settings
+    from sdi_gate.gate.workload import Memory, Workload
 
 # Assumed rates, on the low side, so that the decision is the same on every run: a CPU core does
 # 4e10 operations a second in small matrix products, a GPU 2e13.
 _CPU_CORE_RATE = 4e10
 _GPU_RATE = 2e13
 AUTO_BUDGET_S = 600.0
-# Operations per parameter and token: 2 forward, 4 backward, and twice a backward's 4 and a
-# forward's 2 for each of three Hessian products (the quadratic form is one of them).
-_FORWARD = 2.0
-_CURVATURE = 42.0
-# Copies of a model's parameters in memory: two models; gradient, signs, product and the scaled
-# vector for curvature, and the update.
-_PROBE_COPIES = 2.0
-_FULL_COPIES = 7.0
-# Room for activations, graphs and the interpreter itself.
-_OVERHEAD_BYTES = 600_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,70 +29,63 @@ class Machine:
     Attributes:
         memory_bytes: Memory that is free where the models will lie.
         rate: Operations a second, assumed.
+        host_bytes: Memory that is free on the host beside a GPU; None without one, where all of
+            it is the same memory.
     """
 
     memory_bytes: int
     rate: float
+    host_bytes: int | None = None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """Say how large the work is.
-
-    Attributes:
-        num_parameters: Parameters of one model.
-        bytes_per_parameter: Bytes of one parameter once loaded.
-        probe_tokens: Tokens of the whole probe, at most.
-        curvature_tokens: Tokens of all curvature draws, at most.
-    """
-
-    num_parameters: int
-    bytes_per_parameter: int
-    probe_tokens: int
-    curvature_tokens: int
-
-    def memory_bytes(self, tier: Tier) -> float:
-        """Return an estimate of the memory that a tier needs.
+    def holds(self, memory: Memory) -> bool:
+        """Say whether there is enough memory.
 
         Args:
-            tier: Which.
+            memory: How much is needed.
 
         Returns:
-            Bytes; 0 for the weights, whose memory is that of the largest tensor.
+            True if it is free, on the GPU and on the host.
         """
-        copies = {Tier.WEIGHTS: 0.0, Tier.PROBE: _PROBE_COPIES, Tier.FULL: _FULL_COPIES}[tier]
-        size = self.num_parameters * self.bytes_per_parameter
-        return copies * size + _OVERHEAD_BYTES if copies else 0.0
-
-    def operations(self, tier: Tier) -> float:
-        """Return an estimate of the operations that a tier adds over the weights.
-
-        Args:
-            tier: Which.
-
-        Returns:
-            Floating-point operations of both models.
-        """
-        probe = 2 * _FORWARD * self.num_parameters * self.probe_tokens
-        curvature = 2 * _CURVATURE * self.num_parameters * self.curvature_tokens
-        return {Tier.WEIGHTS: 0.0, Tier.PROBE: probe, Tier.FULL: probe + curvature}[tier]
+        if self.host_bytes is None:
+            return memory.bytes_in_all <= self.memory_bytes
+        return memory.model_bytes <= self.memory_bytes and memory.host_bytes <= self.host_bytes
 
 
-def this_machine(device: torch.device) -> Machine:
+def this_machine(*devices: torch.device) -> Machine:
     """Look at the memory and the processors that a scan may use.
 
     Args:
-        device: Where the scan computes.
+        devices: Where the scan computes: the CPU, a GPU, or several over which a model is spread.
 
     Returns:
-        The machine.
+        The machine. The rate is that of one device, for layers run one after the other.
     """
-    if device.type == "cuda":
-        return Machine(memory_bytes=torch.cuda.mem_get_info(device)[0], rate=_GPU_RATE)
+    gpus = [device for device in devices if device.type == "cuda"]
+    if gpus:
+        return Machine(
+            memory_bytes=sum(map(free_on, gpus)),
+            rate=_GPU_RATE,
+            host_bytes=available_memory_bytes(),
+        )
     return Machine(
         memory_bytes=available_memory_bytes(),
         rate=_CPU_CORE_RATE * torch.get_num_threads(),
     )
+
+
+def free_on(gpu: torch.device) -> int:
+    """Return the memory that this process may still take on a GPU.
+
+    Args:
+        gpu: Which.
+
+    Returns:
+        Bytes: what is free there, or what the bound that was set for this process leaves,
+        whichever is less.
+    """
+    free, total = torch.cuda.mem_get_info(gpu)
+    bound = torch.cuda.get_per_process_memory_fraction(gpu) * total
+    return max(0, min(free, int(bound) - torch.cuda.memory_reserved(gpu)))
 
 
 def available_memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -126,33 +109,10 @@ def available_memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return max(0, min(free, bound - used + cached))
 
 
-def workload(
-    num_parameters: int, num_strata: int, num_samples: int, settings: Settings
-) -> Workload:
-    """Size the work of a scan.
-
-    Args:
-        num_parameters: Parameters of one model.
-        num_strata: Strata of the probe.
-        num_samples: Samples of the probe.
-        settings: Lengths and draws.
-
-    Returns:
-        The workload, parameters in float32.
-    """
-    draws = num_strata * settings.curvature_draws * settings.curvature_samples
-    return Workload(
-        num_parameters=num_parameters,
-        bytes_per_parameter=4,
-        probe_tokens=num_samples * settings.max_tokens,
-        curvature_tokens=draws * settings.curvature_tokens,
-    )
-
-
 def highest_tier(
     choice: TierChoice, work: Workload, machine: Machine, required: Tier | None = None
 ) -> tuple[Tier, str]:
-    """Choose the highest tier, up to the one asked for, that the machine can do.
+    """Choose the highest tier, up to the one asked for, that the machine can do whole.
 
     A tier that was asked for by name has no time limit; ``auto`` stops at ten minutes, but not
     below the tier that a policy requires.
@@ -166,22 +126,33 @@ def highest_tier(
     Returns:
         The tier, and why none higher.
     """
-    ceiling = Tier.FULL if choice is TierChoice.AUTO else Tier(choice.value)
+    ceiling = ceiling_of(choice)
     reasons: list[str] = []
     for tier in (tier for tier in (Tier.FULL, Tier.PROBE) if tier <= ceiling):
-        need = work.memory_bytes(tier)
-        seconds = work.operations(tier) / machine.rate
+        need = work.memory(tier)
         bounded = choice is TierChoice.AUTO and (required is None or tier > required)
-        if not need <= machine.memory_bytes:
+        if not machine.holds(need):
             # How much is free is not said: it changes from run to run, and the result must not.
-            need_gb = need / 1e9
-            reasons.append(f"tier {tier} needs about {need_gb:.1f} GB of memory, more than is free")
-        elif bounded and not seconds <= AUTO_BUDGET_S:
-            minutes = f"about {seconds / 60:.0f} minutes here"
+            gigabytes = f"{need.bytes_in_all / 1e9:.1f} GB of memory"
+            reasons.append(f"tier {tier} needs about {gigabytes}, more than is free")
+        elif bounded and not work.operations(tier) / machine.rate <= AUTO_BUDGET_S:
+            minutes = f"about {work.operations(tier) / machine.rate / 60:.0f} minutes here"
             reasons.append(f"tier {tier} would take {minutes}; --tier {tier} asks for it")
         else:
             return tier, "; ".join(reasons) or _why(choice)
     return Tier.WEIGHTS, "; ".join(reasons) or _why(choice)
+
+
+def ceiling_of(choice: TierChoice) -> Tier:
+    """Return the highest tier that was asked for.
+
+    Args:
+        choice: What was asked for.
+
+    Returns:
+        The tier; ``full`` for ``auto``.
+    """
+    return Tier.FULL if choice is TierChoice.AUTO else Tier(choice.value)
 
 
 def _why(choice: TierChoice) -> str:

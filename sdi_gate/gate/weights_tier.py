@@ -1,39 +1,43 @@
-"""Run tier ``weights``: read the paired tensors one by one and measure geometry and spectra.
+"""Run tier ``weights``: read the paired tensors, several at once, and measure geometry and spectra.
 
-Memory: the largest pair of tensors in its storage types, float64 chunks of 64 MiB, and for the
-spectra of an ``[m, n]`` matrix some eight float64 matrices of order ``min(m, n)`` and four float64
-matrices ``[max(m, n), top_k]``. Nothing grows with the number of tensors but the table of results.
+Memory: what `crew_for` allows to all jobs in flight together. With two threads that is what the
+largest pair of tensors takes, see `held_bytes` and `work_bytes`: both in their storage types, six
+float64 chunks of 16 MiB, and for the spectra of an ``[m, n]`` matrix some eight float64 matrices of
+order ``min(m, n)`` and four ``[max(m, n), top_k]``. Nothing grows with the number of tensors but
+the table of results, and the spectra that are kept for a profile.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+import torch
+
+from sdi_gate.gate.pipeline import in_order, run_jobs
+from sdi_gate.gate.stages import Work
+from sdi_gate.gate.tensor_cost import crew_for
+from sdi_gate.gate.tensor_work import Bench, base_job, finite_job, pair_job
 from sdi_gate.models.layers import depth_of
-from sdi_gate.models.pairs import read_pair
 from sdi_gate.models.rounding import Rounded
-from sdi_gate.signals.geometry import (
-    TensorMoments,
-    sums_of_squares,
-    sums_of_squares_low_rank,
-    weight_geometry,
-)
-from sdi_gate.signals.interface import SignalResult, inconclusive
-from sdi_gate.signals.linalg import LowRank, MatrixPair, is_finite
-from sdi_gate.signals.matrices import compare_matrices
-from sdi_gate.signals.spectral import TensorComparison, spectral_divergence
+from sdi_gate.signals.geometry import weight_geometry
+from sdi_gate.signals.interface import inconclusive
+from sdi_gate.signals.spectral import spectral_divergence
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+    from collections.abc import Callable, Sequence
 
+    from sdi_gate.gate.pipeline import Job, Outcome
     from sdi_gate.gate.request import Settings
-    from sdi_gate.models.alignment import Alignment, TensorPair
+    from sdi_gate.gate.spectra import SpectraCache
+    from sdi_gate.gate.tensor_work import PairFound
+    from sdi_gate.models.alignment import Alignment
     from sdi_gate.models.opening import OpenModel
-    from sdi_gate.models.pairs import PairValues
     from sdi_gate.progress import Progress
+    from sdi_gate.signals.geometry import TensorMoments
+    from sdi_gate.signals.interface import SignalResult
+    from sdi_gate.signals.spectral import TensorComparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,7 @@ class WeightsResult:
         rounding: What rounding took away; None if both models are stored alike.
         added: Rows of tokens that the candidate added.
         padding_differs: Tensors whose rows of padding are not the same in both.
+        work: What reading and computing took.
     """
 
     geometry: SignalResult
@@ -90,6 +95,7 @@ class WeightsResult:
     rounding: RoundingFacts | None = None
     added: tuple[AddedRows, ...] = ()
     padding_differs: tuple[str, ...] = ()
+    work: tuple[Work, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,20 +127,29 @@ class _Found:
     )
     floor_squares: float = 0.0
     floor_base_squares: float = 0.0
+    bytes_read: int = 0
+    operations: float = 0.0
 
-    def add(self, pair: TensorPair, values: PairValues, moment: TensorMoments) -> None:
-        self.moments.append(moment)
-        if values.added is not None:
-            self.added.append(_added_rows(pair.name, values.candidate, values.added))
-        if values.padding_differs:
+    def add(self, found: PairFound) -> None:
+        pair = found.pair
+        self.moments.append(found.moment)
+        self.bytes_read += found.bytes_read
+        self.operations += found.operations
+        if found.comparison is not None:
+            self.comparisons.append(found.comparison)
+        if pair.num_added:
+            self.added.append(
+                AddedRows(tensor=pair.name, num_rows=pair.num_added, norm_ratio=found.added_ratio)
+            )
+        if found.padding_differs:
             self.padding_differs.append(pair.name)
-        if values.has_collapsed:
+        if found.has_collapsed:
             self.collapsed.append(pair.name)
-        if values.rounded is not None:
-            name = pair.base.name if values.rounded is Rounded.BASE else pair.candidate.name
-            self.rounded[values.rounded][name] = values.base.dtype
-            self.floor_squares += values.floor_squares
-            self.floor_base_squares += values.rounded_squares
+        if found.rounded is not None:
+            name = pair.base.name if found.rounded is Rounded.BASE else pair.candidate.name
+            self.rounded[found.rounded][name] = found.dtype
+            self.floor_squares += found.floor_squares
+            self.floor_base_squares += found.rounded_squares
 
     @property
     def rounding(self) -> RoundingFacts | None:
@@ -166,92 +181,81 @@ class _Found:
 
 
 def measure_weights(
-    weights: Weights, settings: Settings, device: torch.device, progress: Progress
+    weights: Weights,
+    settings: Settings,
+    device: torch.device,
+    progress: Progress,
+    spectra: SpectraCache | None = None,
 ) -> WeightsResult:
     """Measure weight geometry and spectral divergence.
+
+    As many matrices at once as torch has threads, each on one: see `run_jobs`.
 
     Args:
         weights: Both models.
         settings: Depth weights and subspace dimension.
         device: Where to compute.
         progress: Told of every tensor, in stage ``weights``.
+        spectra: What is known of the base's matrices, and is told what is not; None if nothing.
 
     Returns:
         Both signals. If any tensor, paired or not, holds NaN or infinity, both are inconclusive
         and a defect says so.
     """
+    bench = Bench(weights.base, weights.candidate, settings.top_k, device, spectra)
+    jobs = [pair_job(bench, pair) for pair in weights.alignment.paired]
+    outcome = run_jobs(jobs, crew_for(jobs, device), _teller(weights, jobs, progress))
     found = _Found()
-    pairs = weights.alignment.paired
-    for done, pair in enumerate(pairs):
-        progress.advance("weights", done, len(pairs), pair.name)
-        _measure_pair(pair, weights, settings, device, found)
-    progress.advance("weights", len(pairs), len(pairs))
-    broken = [row.tensor for row in found.moments if not row.is_finite]
-    broken.extend(_broken_unpaired(weights))
+    for result in outcome.results:
+        found.add(result)
+    broken = [row.tensor for row in found.moments if not row.is_finite] + _broken_unpaired(weights)
     found.moments.sort(key=lambda row: depth_of(row.layer))
     found.comparisons.sort(key=lambda row: depth_of(row.layer))
-    return _combine(found, broken, settings.for_layers(weights.alignment.layers), weights)
+    combined = _combine(found, broken, settings.for_layers(weights.alignment.layers), weights)
+    return replace(combined, work=_work(outcome, found))
 
 
-def _measure_pair(
-    pair: TensorPair, weights: Weights, settings: Settings, device: torch.device, found: _Found
-) -> None:
-    values = read_pair(weights.base, weights.candidate, pair)
-    update = _low_rank(values)
-    base_squares, update_squares = (
-        sums_of_squares(values.base, values.candidate, device)
-        if update is None
-        else sums_of_squares_low_rank(values.base, update, device)
-    )
-    moment = TensorMoments(
-        tensor=pair.name,
-        layer=pair.layer,
-        numel=pair.numel,
-        base_squares=base_squares,
-        update_squares=update_squares,
-    )
-    found.add(pair, values, moment)
-    if values.base.ndim < 2 or not values.base.numel() or not moment.is_finite:
-        return
-    if not values.base.is_floating_point():
-        return
-    matrices = tuple(
-        compare_matrices(matrix_pair, settings.top_k)
-        for matrix_pair in _matrix_pairs(pair, values, update, device)
-    )
-    found.comparisons.append(
-        TensorComparison(tensor=pair.name, layer=pair.layer, numel=pair.numel, matrices=matrices)
-    )
+def measure_base_spectra(
+    weights: Weights,
+    settings: Settings,
+    device: torch.device,
+    progress: Progress,
+    spectra: SpectraCache,
+) -> tuple[str, ...]:
+    """Compute what is kept of a base's matrices, and is not known yet.
+
+    Args:
+        weights: The base as both models, aligned with itself.
+        settings: Subspace dimension.
+        device: Where to compute.
+        progress: Told of every tensor, in stage ``weights``.
+        spectra: Is told what is not known yet.
+
+    Returns:
+        Tensors that hold NaN or infinity.
+    """
+    bench = Bench(weights.base, weights.base, settings.top_k, device, spectra)
+    pairs = weights.alignment.paired
+    jobs = [base_job(bench, pair) for pair in pairs]
+    finite = run_jobs(jobs, crew_for(jobs, device), _teller(weights, jobs, progress)).results
+    return tuple(pair.name for pair, ok in zip(pairs, finite, strict=True) if not ok)
 
 
-def _low_rank(values: PairValues) -> LowRank | None:
-    if values.update is None:
-        return None
-    return LowRank(left=values.update.left, right=values.update.right)
+def _teller(
+    weights: Weights, jobs: Sequence[Job[Any, Any]], progress: Progress
+) -> Callable[[int], None]:
+    names = [weights.alignment.paired[number].name for number in in_order(jobs)]
+
+    def tell(done: int) -> None:
+        progress.advance("weights", done, len(names), *names[done : done + 1])
+
+    return tell
 
 
-def _matrix_pairs(
-    pair: TensorPair, values: PairValues, update: LowRank | None, device: torch.device
-) -> list[MatrixPair]:
-    # Tensors with more axes stack matrices: a fused layer of experts.
-    stacked = zip(_matrices(values.base), _matrices(values.candidate), strict=True)
-    if not pair.is_transposed:
-        return [MatrixPair(base=a, candidate=b, device=device, update=update) for a, b in stacked]
-    turned = None if update is None else LowRank(left=update.right.mT, right=update.left.mT)
-    return [MatrixPair(base=a.mT, candidate=b.mT, device=device, update=turned) for a, b in stacked]
-
-
-def _matrices(W: Tensor) -> tuple[Tensor, ...]:  # noqa: N803 - a matrix
-    return tuple(W.reshape(-1, *W.shape[-2:]).unbind(0))
-
-
-def _added_rows(name: str, compared: Tensor, added: Tensor) -> AddedRows:
-    size, size_added = (
-        float(rows.reshape(len(rows), -1).double().norm(dim=1).mean()) for rows in (compared, added)
-    )
-    ratio = size_added / size if size > 0.0 else math.nan
-    return AddedRows(
-        tensor=name, num_rows=len(added), norm_ratio=ratio if math.isfinite(ratio) else None
+def _work(outcome: Outcome[PairFound], found: _Found) -> tuple[Work, ...]:
+    return (
+        Work(part="read", seconds=outcome.read_s, bytes_read=found.bytes_read),
+        Work(part="spectra", seconds=outcome.compute_s, operations=found.operations),
     )
 
 
@@ -264,7 +268,9 @@ def _broken_unpaired(weights: Weights) -> list[str]:
     candidate.extend(pair.candidate for pair in alignment.paired if pair.name in partly)
     tensors = [(weights.base, info) for info in base]
     tensors.extend((weights.candidate, info) for info in candidate)
-    return [info.name for model, info in tensors if not is_finite(model.source.read(info))]
+    jobs = [finite_job(model, info) for model, info in tensors]
+    finite = run_jobs(jobs, crew_for(jobs, torch.device("cpu"))).results
+    return [info.name for (_, info), ok in zip(tensors, finite, strict=True) if not ok]
 
 
 def _combine(

@@ -1,40 +1,21 @@
-"""Run both models over the probe set: pooled activations of every layer, and predictions."""
+"""Run a model over the probe set: pooled activations of every layer, and what predicts."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from torch import nn
 
     from sdi_gate.models.causal_lm import LoadedModel
+    from sdi_gate.models.output_head import OutputHead
     from sdi_gate.models.tokens import Batch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairedPredictions:
-    """Hold both models' predictions at every real position of a batch, sample after sample.
-
-    Attributes:
-        indices: Which samples, as positions in the probe.
-        counts: Number of predictions of each sample.
-        base: Base logits, shape ``[t, v]``.
-        candidate: Candidate logits, shape ``[t, w]``; with added tokens ``w > v``.
-        targets: The tokens that follow, shape ``[t]``, int64.
-    """
-
-    indices: tuple[int, ...]
-    counts: tuple[int, ...]
-    base: Tensor
-    candidate: Tensor
-    targets: Tensor
 
 
 class PooledActivations:
@@ -71,18 +52,23 @@ class PooledActivations:
                 stack.callback(head.register_forward_pre_hook(self._read_output).remove)
             yield
 
-    def logits(self, batch: Batch) -> Tensor:
+    def rows(self, head: OutputHead, batch: Batch) -> Tensor:
         """Run the model on a batch and collect what its layers give.
 
         Args:
+            head: The model's way from tokens to logits.
             batch: The tokens.
 
         Returns:
-            Logits, shape ``[b, t, v]``.
+            What `OutputHead.logits` takes at every position that predicts a token, sample after
+            sample, shape ``[t, p]``.
         """
         self._batch = batch
         try:
-            return logits(self._loaded, batch)
+            found = head.run(batch)
+            if head.is_apart:  # then it is the states themselves that the head reads
+                self._keep_output(found, batch)
+            return predicting(found, batch)
         finally:
             self._batch = None  # other passes through this model are not of the probe
 
@@ -98,9 +84,12 @@ class PooledActivations:
 
     def _read_output(self, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
         if self._batch is not None:
-            if self.output is None:
-                self.output = self._empty(args[0])
-            self._keep(self.output, args[0], self._batch)
+            self._keep_output(args[0], self._batch)
+
+    def _keep_output(self, hidden: Tensor, batch: Batch) -> None:
+        if self.output is None:
+            self.output = self._empty(hidden)
+        self._keep(self.output, hidden, batch)
 
     def _empty(self, hidden: Tensor) -> Tensor:
         shape = (self._num_samples, hidden.shape[-1])
@@ -108,13 +97,27 @@ class PooledActivations:
 
     @staticmethod
     def _keep(kept: Tensor, hidden: Tensor, batch: Batch) -> None:
-        mask = batch.mask.clone()
+        # With layers on several devices, each gives its activations where it lies.
+        mask = batch.mask.to(hidden.device, copy=True)
         mask[:, 0] = 0
         weights = mask.to(torch.float64)[:, :, None]
         # where, not a product: padding may hold infinities, and 0 times those is NaN.
         real = torch.where(weights > 0, hidden.to(torch.float64), 0.0)
         pooled = real.sum(1) / weights.sum(1)
         kept[list(batch.indices)] = pooled.to("cpu", torch.float32)
+
+
+def predicting(found: Tensor, batch: Batch) -> Tensor:
+    """Select the positions that predict a token: all of a sample but its last.
+
+    Args:
+        found: Anything with one row for each position, shape ``[b, t, p]``.
+        batch: The tokens.
+
+    Returns:
+        Shape ``[n, p]``, sample after sample.
+    """
+    return found[:, :-1][batch.mask[:, 1:].bool().to(found.device)]
 
 
 def output_head(loaded: LoadedModel) -> nn.Module | None:
@@ -144,47 +147,3 @@ def logits(loaded: LoadedModel, batch: Batch) -> Tensor:
     output = loaded.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
     result: Tensor = output.logits
     return result
-
-
-def is_deterministic(loaded: LoadedModel, batch: Batch) -> bool:
-    """Say whether a model gives the same numbers twice for the same batch.
-
-    Args:
-        loaded: The model.
-        batch: Any batch.
-
-    Returns:
-        True if the logits are equal to the bit; numbers that are not finite count as equal, for
-        they are found by whoever uses them.
-    """
-    with torch.inference_mode():
-        first, second = logits(loaded, batch), logits(loaded, batch)
-    return bool(torch.equal(first.nan_to_num(), second.nan_to_num()))
-
-
-def paired_predictions(
-    base: PooledActivations, candidate: PooledActivations, batches: Sequence[Batch]
-) -> Iterator[PairedPredictions]:
-    """Run both models over the probe, batch by batch.
-
-    Args:
-        base: Collects from the base.
-        candidate: Collects from the candidate.
-        batches: The probe.
-
-    Yields:
-        The predictions of each batch; afterwards both collectors hold every sample.
-    """
-    with torch.inference_mode(), base.reading(), candidate.reading():
-        for batch in batches:
-            ours, theirs = base.logits(batch), candidate.logits(batch)
-            # What the base has beyond the candidate's columns is padding, which no token addresses.
-            ours = ours[..., : theirs.shape[-1]]
-            predicts = batch.mask[:, 1:].bool()  # position t predicts token t + 1
-            yield PairedPredictions(
-                indices=batch.indices,
-                counts=tuple(int(count) for count in predicts.sum(1)),
-                base=ours[:, :-1][predicts],
-                candidate=theirs[:, :-1][predicts],
-                targets=batch.ids[:, 1:][predicts],
-            )

@@ -33,7 +33,8 @@ def has_collapsed(base: Tensor, candidate: Tensor) -> bool:
         return False
     if _vanishes(candidate) and not _vanishes(base):
         return True
-    return _constant_rows(candidate) > _constant_rows(base)
+    found = _constant_rows(candidate)
+    return found > 0 and found > _constant_rows(base)
 
 
 def _vanishes(W: Tensor) -> bool:  # noqa: N803 - a matrix
@@ -46,7 +47,12 @@ def _constant_rows(W: Tensor) -> int:  # noqa: N803 - a matrix
     if W.ndim < 2 or W.shape[-1] < 2:
         return 0
     pieces = _pieces(W.reshape(-1, W.shape[-1]), _CHUNK_ROWS)
-    return sum(int((piece.amax(1) == piece.amin(1)).sum()) for piece in pieces)
+    return sum(int((rows.amax(1) == rows.amin(1)).sum()) for rows in map(_suspects, pieces))
+
+
+def _suspects(rows: Tensor) -> Tensor:
+    # Hardly a row begins and ends with one number: the others need not be read.
+    return rows[(rows[:, 0] == rows[:, 1]) & (rows[:, 0] == rows[:, -1])]
 
 
 def _pieces(W: Tensor, size: int) -> Iterator[Tensor]:  # noqa: N803 - a matrix or a vector

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sdi_gate.errors import AccessError, FormatError, IntegrityError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _CODE = ("auto_map", "trust_remote_code")
 _ELSEWHERE = frozenset({"configuration_files", "fast_tokenizer_files"})
+# hashlib lets other threads run while it hashes; beyond four, disks are what is waited for.
+_HASHING_THREADS = 4
 _AGAIN = "copy or download the model again, every file of it"
 
 
@@ -163,19 +167,31 @@ def pin_files(
         progress: Told of every file, in stage ``digest``.
 
     Returns:
-        The files, sorted by name.
+        The files, sorted by name. Several are hashed at once; of several that cannot be read,
+        the first by name is the one that is reported.
     """
-    files = []
-    with readable(ref):
-        for done, name in enumerate(sorted(names)):
-            progress.advance("digest", done, len(names), name)
-            path = folder / name
-            stamp = stamp_of(path)
-            digest = sha256_of(path)
-            size_bytes = path.stat().st_size
-            files.append(SnapshotFile(name=name, size_bytes=size_bytes, sha256=digest, stamp=stamp))
-    progress.advance("digest", len(names), len(names))
+    wanted, files = sorted(names), []
+    stop = Event()
+    workers = ThreadPoolExecutor(max_workers=_HASHING_THREADS, thread_name_prefix="digest")
+    try:
+        pinned = [workers.submit(_pin, folder / name, stop) for name in wanted]
+        with readable(ref):
+            for done, (name, file) in enumerate(zip(wanted, pinned, strict=True)):
+                progress.advance("digest", done, len(wanted), name)
+                files.append(file.result())
+    finally:
+        # At an interrupt too: a thread that hashes looks at this after every piece of a file.
+        stop.set()
+        workers.shutdown(cancel_futures=True)
+    progress.advance("digest", len(wanted), len(wanted))
     return tuple(files)
+
+
+def _pin(path: Path, stop: Event) -> SnapshotFile:
+    stamp = stamp_of(path)
+    digest = sha256_of(path, stop.is_set)
+    size_bytes = path.stat().st_size
+    return SnapshotFile(name=path.name, size_bytes=size_bytes, sha256=digest, stamp=stamp)
 
 
 def verify_unchanged(*snapshots: ModelSnapshot) -> None:

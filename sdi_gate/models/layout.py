@@ -23,6 +23,7 @@ from transformers.core_model_loading import (
 )
 
 from sdi_gate.errors import FormatError
+from sdi_gate.models.weights import Place, Placed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -107,6 +108,20 @@ class CanonicalTensors:
             return self._source.read(self._source.tensors[group.names[0]])
         parts = [self._source.read(self._source.tensors[name]) for name in group.names]
         return self._convert(group, parts)[info.name]
+
+    def place_of(self, info: TensorInfo) -> Place | None:
+        """See `Placed.place_of`: a tensor that is put together has no place.
+
+        Args:
+            info: Which; from ``tensors``.
+
+        Returns:
+            Its place, or None.
+        """
+        group = self._groups[info.name]
+        if group.converter is not None or not isinstance(self._source, Placed):
+            return None
+        return self._source.place_of(self._source.tensors[group.names[0]])
 
     def _grouped(self) -> Iterator[_Group]:
         mapping = get_model_conversion_mapping(self._skeleton.model)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenReadings:
-    """Hold what some tokens show at one linear map.
+    """Hold what some tokens show at one linear map, on the host.
 
     Attributes:
-        inputs: Inputs of the map, shape ``[t, n]``.
+        inputs: Inputs of the map, shape ``[t, n]``; maps that read one tensor share it.
         gradients: Gradient of the tokens' summed negative log-likelihood with respect to the
             map's outputs, nats, shape ``[t, m]``; None where no gradient was taken.
     """
@@ -123,6 +123,7 @@ def _backward(loaded: LoadedModel, batch: Batch, uniforms: Tensor, stack: ExitSt
 class _Reader:
     def __init__(self, chosen: Tensor) -> None:
         self._chosen = chosen
+        self._last: tuple[Tensor, int, Tensor] | None = None
         self.inputs: dict[str, Tensor] = {}
         self.gradients: dict[str, Tensor] = {}
         self.repeated: set[str] = set()
@@ -134,14 +135,22 @@ class _Reader:
             # Some routers are linear maps by their class and give what they chose.
             if not isinstance(output, Tensor) or (which := self._rows_of(name, output)) is None:
                 return
-            self.inputs[name] = args[0].detach()[which]
+            self.inputs[name] = self._read_once(args[0], which)
             if output.requires_grad:
                 output.register_hook(lambda gradient: keep(gradient, which))  # type: ignore[no-untyped-call]
 
         def keep(gradient: Tensor, which: Tensor) -> None:
-            self.gradients[name] = gradient.detach()[which]
+            self.gradients[name] = gradient.detach()[which.to(gradient.device)].cpu()
 
         return read
+
+    def _read_once(self, inputs: Tensor, which: Tensor) -> Tensor:
+        # Query, key and value read the same tensor, as gate and up do, one after the other.
+        version = inputs._version  # noqa: SLF001 - the only sign of a change in place
+        if self._last is None or self._last[0] is not inputs or self._last[1] != version:
+            read = inputs.detach()[which.to(inputs.device)].cpu()
+            self._last = (inputs, version, read)
+        return self._last[-1]
 
     def _rows_of(self, name: str, output: Tensor) -> Tensor | None:
         if output.shape[:-1] == self._chosen.shape:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sdi_gate.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 STRATA = (
@@ -28,6 +29,8 @@ NAME = "sdi-probe-1"
 # Changing a sample changes every number that rests on the probe: the set is pinned here.
 DIGEST = "sha256:f86c04289827b1ae3a60ab1d7899e2fe673a5d88d7a56fa7de540cab5bb00092"
 MIN_SAMPLES_PER_STRATUM = 4
+# What a reduced set keeps of each stratum, if the stratum has as many.
+MIN_KEPT = 8
 _MAX_BYTES = 50_000_000
 _KEYS = frozenset({"stratum", "text", "prompt"})
 _EXAMPLE = '{"stratum": "general", "text": "…"}'
@@ -76,6 +79,61 @@ class ProbeSet:
         for sample in self.samples:
             counts[sample.stratum] = counts.get(sample.stratum, 0) + 1
         return counts
+
+    def chosen(self, indices: Sequence[int]) -> ProbeSet:
+        """Return the set of some of the samples.
+
+        Args:
+            indices: Which, in ascending order.
+
+        Returns:
+            The set, named after this one; this one itself if it is all of them.
+        """
+        if len(indices) == len(self.samples):
+            return self
+        name = f"{self.name} ({len(indices)} of {len(self.samples)})"
+        return ProbeSet(name=name, samples=tuple(self.samples[i] for i in indices))
+
+
+def reduced_sizes(strata: Mapping[str, int], part: int, whole: int) -> dict[str, int]:
+    """Say how many samples of each stratum a reduced set keeps.
+
+    Args:
+        strata: Samples of each stratum.
+        part: How much to keep; at least 0.
+        whole: What ``part`` is of.
+
+    Returns:
+        For each stratum its share, rounded up, but `MIN_KEPT` at least, or all that it has.
+    """
+    return {
+        name: min(count, max(MIN_KEPT, -(-count * part // whole))) for name, count in strata.items()
+    }
+
+
+def reduced_indices(probe: ProbeSet, part: int, whole: int) -> tuple[int, ...]:
+    """Choose the samples of a reduced set.
+
+    Args:
+        probe: All samples.
+        part: How much to keep; at least 0.
+        whole: What ``part`` is of.
+
+    Returns:
+        Positions of the samples, ascending: of every stratum as many as `reduced_sizes` says,
+        spread evenly over it, the same for every model and every run.
+    """
+    sizes = reduced_sizes(probe.strata, part, whole)
+    places: dict[str, list[int]] = {}
+    for index, sample in enumerate(probe.samples):
+        places.setdefault(sample.stratum, []).append(index)
+    return tuple(
+        sorted(
+            own[position * len(own) // sizes[name]]
+            for name, own in places.items()
+            for position in range(sizes[name])
+        )
+    )
 
 
 def load_default() -> ProbeSet:

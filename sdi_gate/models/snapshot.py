@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from sdi_gate.models.ref import ModelRef
@@ -227,17 +227,18 @@ def _stamp(stat: os.stat_result) -> tuple[int, ...]:
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Path, is_stopped: Callable[[], bool] = lambda: False) -> str:
     """Return the SHA-256 of a file's content.
 
     Args:
         path: A readable file.
+        is_stopped: Whether nobody waits for the result any more; asked after every piece.
 
     Returns:
-        64 lower-case hex digits.
+        64 lower-case hex digits; of no use once it was stopped.
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
+        while not is_stopped() and (chunk := file.read(_CHUNK_BYTES)):
             digest.update(chunk)
     return digest.hexdigest()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
@@ -44,6 +45,38 @@ _TORCH = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Say where the bytes of a tensor are. Two tensors of one place are equal to the bit.
+
+    Attributes:
+        sha256: Digest of the file that holds them.
+        begin: First byte, counted from the start of the file.
+        dtype: Storage type as safetensors writes it.
+        shape: Shape.
+    """
+
+    sha256: str
+    begin: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """Know where tensors are stored, beside what `TensorSource` knows."""
+
+    def place_of(self, info: TensorInfo) -> Place | None:
+        """Say where a tensor is.
+
+        Args:
+            info: Which; from ``tensors`` of the same source.
+
+        Returns:
+            Its place; None if it is made of stored ones and is none of them as it stands.
+        """
+
+
 class Checkpoint:
     """Read the names and shapes of a snapshot's weights at once, and tensors one by one.
 
@@ -63,6 +96,7 @@ class Checkpoint:
     def __init__(self, snapshot: ModelSnapshot) -> None:
         self._snapshot = snapshot
         self._stamps = {file.name: file.stamp for file in snapshot.files}
+        self._digests = {file.name: file.sha256 for file in snapshot.files}
         self._stored = read_headers(snapshot.folder, self._stamps.keys(), snapshot.ref)
         self.tensors: dict[str, TensorInfo] = {
             name: stored.info for name, stored in self._stored.items()
@@ -93,6 +127,24 @@ class Checkpoint:
             # might read it otherwise than we did.
             self._fill(content, stored)
         return content.view(dtype).reshape(info.shape)
+
+    def place_of(self, info: TensorInfo) -> Place:
+        """See `Placed.place_of`; every tensor here is a stored one.
+
+        Args:
+            info: Which; from ``tensors``.
+
+        Returns:
+            Its place.
+        """
+        stored = self._stored[info.name]
+        digest = self._digests[stored.info.shard]
+        return Place(
+            sha256=digest,
+            begin=stored.begin,
+            dtype=stored.info.dtype,
+            shape=stored.info.shape,
+        )
 
     def _fill(self, content: Tensor, stored: StoredTensor) -> None:
         shard, ref = stored.info.shard, self._snapshot.ref

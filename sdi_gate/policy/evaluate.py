@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sdi_gate.policy.schema import Limit, Policy
     from sdi_gate.signals.interface import Measurement
 
+# Headlines of signals that were measured in a poorer way: another number, with other limits.
+_STAND_INS = frozenset({"fisher-trace-shift"})
 _UNITS = {"kl-divergence": " nats per token", "nll-change": " nats per token"}
 
 
@@ -99,11 +101,15 @@ def _judge_notices(facts: Facts) -> tuple[Finding, ...]:
 
 
 def _judge_tier(policy: Policy, facts: Facts) -> Finding:
-    enough = facts.tier >= policy.required_tier
+    enough = facts.uncut_tier >= policy.required_tier
+    short = f", whole up to tier {facts.uncut_tier}" if facts.uncut_tier < facts.tier else ""
     reason = (
-        f"The scan is of tier {facts.tier}, and the policy requires tier {policy.required_tier}"
+        f"The scan is of tier {facts.tier}{short}, and the policy requires tier"
+        f" {policy.required_tier}"
     )
-    why = "" if enough or not facts.tier_reason else f": {facts.tier_reason.rstrip('.')}"
+    known = (facts.tier_reason, *(f"cut: {cut}" for cut in facts.cuts))
+    told = "; ".join(part.rstrip(".") for part in known if part)
+    why = "" if enough or not told else f": {told}"
     return Finding(
         rule="required-tier",
         metric="tier",
@@ -233,6 +239,9 @@ def _of_signal(facts: Facts, name: SignalName, metric: str | None) -> _Reading |
     result = facts.signal(name)
     if result is None:
         return _Missing(metric=metric or name, why=f"{name} was not measured.")
+    if metric is None and result.metric in _STAND_INS:
+        why = f"The limit is for another quantity than {result.metric}, which stands in for it."
+        return _Missing(metric=result.metric, why=why)
     metric = metric or result.metric  # the headline, if no metric is named
     estimate = result.overall(metric)
     if result.outcome is not Outcome.MEASURED:

@@ -59,6 +59,8 @@ class Facts:
         notices: Sentences about what was seen and cannot be judged by a number, such as settings
             of generation that differ. Each gives a finding that warns, whatever the policy says.
         tier_reason: Why this tier ran and none higher; empty if there is nothing to say.
+        whole_tier: The highest tier of which nothing was cut; None for the tier itself.
+        cuts: Sentences about what was measured on less than was asked for.
     """
 
     tier: Tier
@@ -69,6 +71,8 @@ class Facts:
     defects: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     tier_reason: str = ""
+    whole_tier: Tier | None = None
+    cuts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse facts that hold a signal twice.
@@ -80,6 +84,14 @@ class Facts:
         if len(set(names)) < len(names):
             msg = f"each signal is there at most once; got {', '.join(names)}"
             raise ValueError(msg)
+
+    @property
+    def uncut_tier(self) -> Tier:
+        """Return the tier that a policy's requirement is held against: the highest whole one.
+
+        What was cut short is measured, and is not what was required.
+        """
+        return self.tier if self.whole_tier is None else min(self.tier, self.whole_tier)
 
     def signal(self, name: SignalName) -> SignalResult | None:
         """Return the result of a signal.

@@ -123,6 +123,8 @@ def cost_section(document: ResultDocument) -> Section:
         The section.
     """
     cost = document.cost
+    # A part of a stage is busy while others are: its time is in the stage's.
+    stages = [stage for stage in cost.stages if "/" not in stage.stage]
     rows = tuple(
         (
             clean(stage.stage),
@@ -130,14 +132,15 @@ def cost_section(document: ResultDocument) -> Section:
             size(stage.peak_host_bytes),
             ABSENT if stage.peak_device_bytes is None else size(stage.peak_device_bytes),
         )
-        for stage in cost.stages[:_MAX_STAGES]
+        for stage in stages[:_MAX_STAGES]
     )
     head = ("Stage", "Time", "Peak host memory", "Peak device memory")
-    total = duration(sum(stage.seconds for stage in cost.stages))
+    total = duration(sum(stage.seconds for stage in stages))
+    reused = tuple(f"{clean(found, SENTENCE_LIMIT).rstrip('.')}." for found in cost.reused)
     return Section(
         title="Cost",
-        sentences=(f"Started {clean(cost.started_at)} (UTC); {total} in all.",),
-        tables=(_table("cost", "stages", head, rows, len(cost.stages)),),
+        sentences=(f"Started {clean(cost.started_at)} (UTC); {total} in all.", *reused),
+        tables=(_table("cost", "stages", head, rows, len(stages)),),
     )
 
 

@@ -61,6 +61,7 @@ def build_document(result: ScanResult, judgement: Judgement | None) -> ResultDoc
             requested=result.tier.requested.value,
             ran=result.tier.ran.value,
             reason=result.tier.reason,
+            cuts=result.tier.cuts,
         ),
         probe=_probe(result.probe) if result.probe is not None else None,
         signals=tuple(_signal(signal) for signal in result.signals),
@@ -242,7 +243,10 @@ def _cost(result: ScanResult) -> CostEntry:
                 seconds=cost.seconds,
                 peak_host_bytes=cost.peak_host_bytes,
                 peak_device_bytes=cost.peak_device_bytes,
+                bytes_read=cost.bytes_read,
+                operations=cost.operations,
             )
             for cost in result.stages
         ),
+        reused=result.reused,
     )

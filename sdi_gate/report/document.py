@@ -83,6 +83,9 @@ class TierEntry(Part):
     requested: Literal["weights", "probe", "full", "auto"]
     ran: Literal["weights", "probe", "full"]
     reason: Annotated[str, Field(description="why this tier ran, and none higher")]
+    cuts: Annotated[
+        tuple[str, ...], Field(description="what was measured on less than the settings ask for")
+    ] = ()
 
 
 class StratumEntry(Part):

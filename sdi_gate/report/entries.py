@@ -162,12 +162,17 @@ class EnvironmentEntry(Part):
 
 
 class StageEntry(Part):
-    """What one stage cost."""
+    """What one stage cost, or a part of one, named stage/part, whose time is in the stage's."""
 
     stage: str
     seconds: Annotated[float, Field(ge=0, le=_MAX_SECONDS)]
     peak_host_bytes: Annotated[Count, Field(description="of the process, so far")]
     peak_device_bytes: Annotated[Count | None, Field(description="null without a GPU")]
+    bytes_read: Annotated[Count | None, Field(description="null where it is not counted")] = None
+    operations: Annotated[
+        float | None,
+        Field(ge=0, allow_inf_nan=False, description="floating-point; null where not counted"),
+    ] = None
 
 
 class CostEntry(Part):
@@ -175,3 +180,6 @@ class CostEntry(Part):
 
     started_at: Annotated[str, Field(description="UTC, ISO 8601")]
     stages: tuple[StageEntry, ...]
+    reused: Annotated[
+        tuple[str, ...], Field(description="what of the base came from its profile")
+    ] = ()

@@ -60,7 +60,9 @@ def tier_section(document: ResultDocument) -> Section:
         sentence = f"Tier {tier.ran} ran: {reason}."
     else:
         sentence = f"Asked for: {tier.requested}. Tier {tier.ran} ran: {reason}."
-    return Section(title="Tier", sentences=(sentence,))
+    less = [clean(cut, SENTENCE_LIMIT).rstrip(".") for cut in tier.cuts[:_MAX_REMARKS]]
+    cuts = [f"Less was measured: {cut}." for cut in less]
+    return Section(title="Tier", sentences=(sentence, *cuts))
 
 
 def unusual_settings(document: ResultDocument) -> tuple[str, ...]:

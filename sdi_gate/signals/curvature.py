@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 from sdi_gate.signals.interface import (
     Estimate,
     Measurement,
@@ -19,10 +16,14 @@ from sdi_gate.signals.interface import (
     SignalResult,
     inconclusive,
 )
+from sdi_gate.signals.signs import rademacher
 from sdi_gate.signals.strata import mean, sample_mean, stratum_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import torch
+    from torch import Tensor
 
 METRIC = "trace-shift"
 VERSION = 1
@@ -36,6 +37,15 @@ class CurvatureKind(StrEnum):
     FISHER_TRACE = "fisher-trace"
 
 
+Table = dict[tuple[CurvatureKind, str], float]  # value for each kind and layer group
+# Shifts by name; the first that was measured is the headline.
+_SHIFTS = (
+    (METRIC, CurvatureKind.HESSIAN_TRACE),
+    ("weight-scaled-trace-shift", CurvatureKind.WEIGHTED_TRACE),
+    ("fisher-trace-shift", CurvatureKind.FISHER_TRACE),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvatureDraw:
     """Hold one paired draw: the same vectors, tokens and labels for both models.
@@ -45,27 +55,13 @@ class CurvatureDraw:
         base: Value for each kind and layer group at the base.
         candidate: Value for each kind and layer group at the candidate.
         update_quadratic_form_nats: Half of update times Hessian times update at the base, over all
-            parameters, nats per token.
+            parameters, nats per token; None if it was not measured.
     """
 
     stratum: str
-    base: dict[tuple[CurvatureKind, str], float]
-    candidate: dict[tuple[CurvatureKind, str], float]
-    update_quadratic_form_nats: float
-
-
-def rademacher(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Draw a tensor of independent signs.
-
-    Args:
-        shape: Shape of the result.
-        generator: Source of randomness, on the CPU, so that every device sees the same signs.
-
-    Returns:
-        float32 tensor of -1 and 1, each with probability one half.
-    """
-    bits = torch.randint(0, 2, tuple(shape), generator=generator, dtype=torch.int8)
-    return bits.to(torch.float32).mul_(2).sub_(1)
+    base: Table
+    candidate: Table
+    update_quadratic_form_nats: float | None = None
 
 
 def hutchinson_trace(
@@ -162,21 +158,25 @@ def curvature_shift(
     layers only, since embeddings would dominate. Beside it the same of the weight-scaled trace
     :math:`\sum_i \theta_i^2 H_{ii}`, which a rescaling of weights between layers leaves alone
     (Dinh et al. 2017 show that the plain trace is not so robust), of the sampled-label Fisher
-    trace, and the quadratic form :math:`\frac12 \Delta^\top H \Delta`.
+    trace, and the quadratic form :math:`\frac12 \Delta^\top H \Delta`. Draws of first derivatives
+    alone have no Hessian: their headline is the Fisher trace's shift, under that name. The Fisher
+    matrix is the part of the Hessian that is never negative; how far their traces are apart
+    depends on how well the model predicts the text.
 
     Args:
-        draws: Paired draws; at least 2 for every stratum.
+        draws: Paired draws; at least 2 for every stratum. A kind that is not in all of them, at
+            both models, is not measured.
         headline_layers: Layer groups that count in the headline, in model order.
         parameters: What else changes the number (probe, tokens, draws, seed, dtype), for the id.
 
     Returns:
         The headline, 0 to 1, with its standard error; rows per layer and stratum. Inconclusive if
-        a draw is not finite, a stratum has fewer than 2, or no layer counts.
+        a draw is not finite, a stratum has fewer than 2, no layer counts, or no kind is in all.
 
     References:
-        Keskar et al. (2017), arXiv:1609.04836, for sharpness; Hutchinson (1989) for the trace;
-        Kunstner et al. (2019), arXiv:1905.12558, for sampling the labels; Kirkpatrick et al.
-        (2017), arXiv:1612.00796, for the quadratic form. The relative difference is ours.
+        Keskar et al. (2017), arXiv:1609.04836, sharpness; Hutchinson (1989), the trace; Kunstner et
+        al. (2019), arXiv:1905.12558, sampled labels; Kirkpatrick et al. (2017), arXiv:1612.00796,
+        the quadratic form. The relative difference is ours.
     """
     signal_id = SignalId(
         name=SignalName.CURVATURE_SHIFT, version=VERSION, parameters=tuple(parameters)
@@ -184,32 +184,50 @@ def curvature_shift(
     grouped: dict[str, list[CurvatureDraw]] = {}
     for draw in draws:
         grouped.setdefault(draw.stratum, []).append(draw)
-    if not headline_layers:
-        return inconclusive(signal_id, METRIC, "the model has no decoder layers")
-    if not grouped or min(len(group) for group in grouped.values()) < 2:
-        return inconclusive(signal_id, METRIC, "a stratum has fewer than 2 paired draws")
-    if not all(_is_finite(draw) for draw in draws):
-        return inconclusive(signal_id, METRIC, "a curvature product is NaN or infinite")
+    shifts = _measured_shifts(draws, headline_layers)
+    headline = shifts[0][0] if shifts else METRIC
+    if problem := _why_not(grouped, headline_layers):
+        return inconclusive(signal_id, headline, problem)
+    if not shifts:
+        return inconclusive(signal_id, headline, "no kind of curvature is in every draw")
     rows: list[Measurement] = []
-    for metric, kind in (
-        (METRIC, CurvatureKind.HESSIAN_TRACE),
-        ("weight-scaled-trace-shift", CurvatureKind.WEIGHTED_TRACE),
-        ("fisher-trace-shift", CurvatureKind.FISHER_TRACE),
-    ):
+    for metric, kind in shifts:
         rows.extend(_shift_rows(metric, kind, grouped, headline_layers))
-    rows.extend(_trace_rows(grouped, headline_layers))
+    rows.extend(_trace_rows(shifts[0][1], grouped, headline_layers))
     rows.extend(_quadratic_rows(grouped))
     return SignalResult(
         id=signal_id,
         outcome=Outcome.MEASURED,
-        metric=METRIC,
+        metric=headline,
         estimate=rows[0].estimate,
         measurements=tuple(rows[1:]),
     )
 
 
+def _measured_shifts(
+    draws: Sequence[CurvatureDraw], layers: Sequence[str]
+) -> list[tuple[str, CurvatureKind]]:
+    tables = [table for draw in draws for table in (draw.base, draw.candidate)]
+
+    def is_everywhere(kind: CurvatureKind) -> bool:
+        return all((kind, layer) in table for table in tables for layer in layers)
+
+    return [(metric, kind) for metric, kind in _SHIFTS if is_everywhere(kind)]
+
+
+def _why_not(grouped: dict[str, list[CurvatureDraw]], layers: Sequence[str]) -> str | None:
+    if not layers:
+        return "the model has no decoder layers"
+    if not grouped or min(len(group) for group in grouped.values()) < 2:
+        return "a stratum has fewer than 2 paired draws"
+    if not all(_is_finite(draw) for group in grouped.values() for draw in group):
+        return "a curvature product is NaN or infinite"
+    return None
+
+
 def _is_finite(draw: CurvatureDraw) -> bool:
-    values = (*draw.base.values(), *draw.candidate.values(), draw.update_quadratic_form_nats)
+    form = draw.update_quadratic_form_nats or 0.0  # NaN counts as true
+    values = (*draw.base.values(), *draw.candidate.values(), form)
     return all(math.isfinite(value) for value in values)
 
 
@@ -257,26 +275,23 @@ def _shift_rows(
 
 
 def _trace_rows(
-    grouped: dict[str, list[CurvatureDraw]], layers: Sequence[str]
+    kind: CurvatureKind, grouped: dict[str, list[CurvatureDraw]], layers: Sequence[str]
 ) -> list[Measurement]:
-    rows: list[Measurement] = []
-    for stratum, group in grouped.items():
-        for who, values in zip(
-            ("base", "candidate"), _totals(group, CurvatureKind.HESSIAN_TRACE, layers), strict=True
-        ):
-            rows.append(
-                Measurement(
-                    metric=f"hessian-trace-{who}", stratum=stratum, estimate=sample_mean(values)
-                )
-            )
-    return rows
+    return [
+        Measurement(metric=f"{kind}-{who}", stratum=stratum, estimate=sample_mean(values))
+        for stratum, group in grouped.items()
+        for who, values in zip(("base", "candidate"), _totals(group, kind, layers), strict=True)
+    ]
 
 
 def _quadratic_rows(grouped: dict[str, list[CurvatureDraw]]) -> list[Measurement]:
-    by_stratum = {
-        stratum: sample_mean([draw.update_quadratic_form_nats for draw in group])
+    forms = {
+        stratum: [form for draw in group if (form := draw.update_quadratic_form_nats) is not None]
         for stratum, group in grouped.items()
     }
+    if any(len(forms[stratum]) < len(group) for stratum, group in grouped.items()):
+        return []
+    by_stratum = {stratum: sample_mean(values) for stratum, values in forms.items()}
     metric = "update-quadratic-form"
     return [
         Measurement(metric=metric, estimate=_mean_estimate([*by_stratum.values()])),

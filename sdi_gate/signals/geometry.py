@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from sdi_gate.signals.depth import DepthWeighting, layer_rows, layer_weights, mean_over_depth
 from sdi_gate.signals.interface import (
     Estimate,
@@ -16,18 +18,20 @@ from sdi_gate.signals.interface import (
     SignalResult,
     inconclusive,
 )
-from sdi_gate.signals.linalg import chunks, squares_of_product
+from sdi_gate.signals.linalg import squares_of_product
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    import torch
     from torch import Tensor
 
     from sdi_gate.signals.linalg import LowRank
 
 METRIC = "relative-distance"
 VERSION = 1
+# Pieces in float64 that stay in a processor's cache; a GPU would wait for its own launches.
+_CHUNK_ELEMENTS = 1 << 17
+_DEVICE_CHUNK_ELEMENTS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +73,36 @@ def sums_of_squares(W0: Tensor, W1: Tensor, device: torch.device) -> tuple[float
         Sum of squares of ``W0`` and of ``W1 - W0``; NaN or infinite if the inputs hold such.
         Both are 0 for empty tensors.
     """
-    base = update = 0.0
-    A, B = W0.reshape(-1), W1.reshape(-1)
-    for a, b in zip(chunks(A, device), chunks(B, device), strict=True):
-        base += float(a.square().sum())
-        update += float((b - a).square().sum())
-    return base, update
+    base = update = torch.zeros((), dtype=torch.float64, device=device)
+    for a, b in zip(_pieces(W0, device), _pieces(W1, device), strict=True):
+        base = base + torch.dot(a, a)
+        difference = b.sub_(a)
+        update = update + torch.dot(difference, difference)
+    return float(base), float(update)
+
+
+def sum_of_squares(W: Tensor, device: torch.device) -> float:
+    """Sum the squares of a tensor, in float64, as `sums_of_squares` does to the bit.
+
+    Args:
+        W: Any shape, any real dtype.
+        device: Where to compute.
+
+    Returns:
+        The sum; NaN or infinite if the tensor holds such.
+    """
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for piece in _pieces(W, device):
+        total = total + torch.dot(piece, piece)
+    return float(total)
+
+
+def _pieces(W: Tensor, device: torch.device) -> Iterator[Tensor]:
+    # Copies, also of what is in float64 already: an update is subtracted in place.
+    step = _CHUNK_ELEMENTS if device.type == "cpu" else _DEVICE_CHUNK_ELEMENTS
+    flat = W.reshape(-1)
+    for start in range(0, len(flat), step):
+        yield flat[start : start + step].to(device=device, dtype=torch.float64, copy=True)
 
 
 def sums_of_squares_low_rank(
@@ -91,11 +119,7 @@ def sums_of_squares_low_rank(
         Sum of squares of ``W0`` and of the update; NaN or infinite if the inputs hold such. The
         second is exactly 0 if a factor of the update is 0.
     """
-    base = 0.0
-    # In the chunks of sums_of_squares, so that both ways give the same sum to the bit.
-    for chunk in chunks(W0.reshape(-1), device):
-        base += float(chunk.square().sum())
-    return base, squares_of_product(update, device)
+    return sum_of_squares(W0, device), squares_of_product(update, device)
 
 
 def weight_geometry(moments: Sequence[TensorMoments], weighting: DepthWeighting) -> SignalResult:

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from sdi_gate.signals.intruders import INTRUDER_COSINE, count_intruder_dimensions
 from sdi_gate.signals.linalg import (
-    Factors,
-    MatrixPair,
-    factorise,
-    gram,
-    gram_of_update,
     long_side_vectors,
     singular_values,
     singular_values_of_product,
+    squares_of_product,
     subspace_overlap,
-    tall,
-    transposed_product,
+    tall_chunks,
 )
+from sdi_gate.signals.spectrum import TOP_K, dimensions, spectrum_of
+from sdi_gate.signals.symmetric import is_finite_gram, sum_of_grams
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TOP_K = 16
-INTRUDER_COSINE = 0.6
+    from sdi_gate.signals.linalg import MatrixPair
+    from sdi_gate.signals.spectrum import MatrixSpectrum
+
+__all__ = ["INTRUDER_COSINE", "TOP_K"]  # others read them here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,16 @@ class MatrixComparison:
         return (self.spectrum_distance + self.subspace_loss) / 2
 
 
+_EQUAL = MatrixComparison(
+    spectrum_distance=0.0,
+    subspace_loss=0.0,
+    intruder_dimensions=0,
+    stable_rank_shift=0.0,
+    effective_rank_shift=0.0,
+    update_signal_share=0.0,
+    update_stable_rank=0.0,
+)
+_BOTH_ZERO = replace(_EQUAL, stable_rank_shift=None, effective_rank_shift=None)
 _NOT_FINITE = MatrixComparison(
     spectrum_distance=math.nan,
     subspace_loss=math.nan,
@@ -149,41 +159,24 @@ def signal_energy_share(s: Tensor, aspect_ratio: float) -> float:
     return min(1.0, float(energy[s > omega * float(s.median())].sum()) / total)
 
 
-def count_intruder_dimensions(pair: MatrixPair, F0: Factors, F1: Factors, k: int) -> int:
-    """Count the candidate's top left singular vectors that resemble none of the base's.
-
-    A vector is an intruder if the absolute cosine with every left singular vector of the base
-    that carries weight is below 0.6. Where the base's spectrum decays it fires only for large
-    low-rank updates; where singular values lie close together (random initialisation), an
-    isotropic update of a tenth mixes neighbours enough to fire as well.
+def gram_of_update(pair: MatrixPair) -> Tensor:
+    r"""Compute the Gram matrix of candidate minus base, subtracting in float64.
 
     Args:
         pair: The two matrices.
-        F0: Factors of the base.
-        F1: Factors of the candidate.
-        k: How many of the candidate's vectors to look at; at most its rank.
 
     Returns:
-        From 0 to ``k``.
-
-    References:
-        Shuttleworth et al. (2024), arXiv:2410.21228, section 3.
+        :math:`\Delta^\top \Delta` over the shorter side, shape ``[p, p]``, float64.
     """
-    left_is_long = pair.base.shape[0] >= pair.base.shape[1]
-    V0 = F0.V[:, : F0.rank]
-    if left_is_long:
-        U1 = long_side_vectors(pair.candidate, F1, k)  # [q, k]
-        A = tall(pair.base)
-        projected = transposed_product(A, U1)  # [p, k]
-        cosines = (V0.mT @ projected) / F0.s[: F0.rank, None]
-    else:
-        cosines = V0.mT @ F1.V[:, :k]
-    if F0.rank == 0:
-        return k
-    return int((cosines.abs().amax(0) < INTRUDER_COSINE).sum())
+    both = zip(
+        tall_chunks(pair.base, pair.device), tall_chunks(pair.candidate, pair.device), strict=True
+    )
+    return sum_of_grams((b - a for a, b in both), min(pair.base.shape), pair.device)
 
 
-def compare_matrices(pair: MatrixPair, top_k: int = TOP_K) -> MatrixComparison:
+def compare_matrices(
+    pair: MatrixPair, top_k: int = TOP_K, base: MatrixSpectrum | None = None
+) -> MatrixComparison:
     """Compare the spectra and the top singular subspaces of two versions of a matrix.
 
     The subspaces have ``min(top_k, max(1, p // 4))`` dimensions, ``p`` being the shorter side:
@@ -192,35 +185,51 @@ def compare_matrices(pair: MatrixPair, top_k: int = TOP_K) -> MatrixComparison:
     Args:
         pair: The two matrices, neither side of length 0.
         top_k: Upper bound for the dimension of the subspaces.
+        base: `spectrum_of` the pair's base with the same ``top_k``, if it is known; the numbers
+            are the same to the bit with and without it.
 
     Returns:
         The comparison. Equal matrices give exactly 0 in every number. If a matrix holds NaN or
         infinity, every real number is NaN and `spectral_divergence` is inconclusive.
-        Cost: three Gram matrices and their eigenvalues, :math:`O(q p^2 + p^3)`; memory five
-        ``[p, p]`` float64 matrices, one ``[q, p]`` one, and a chunk. Where the pair holds its
-        update as a product of thin matrices, two Gram matrices and :math:`O(q r^2)`.
+        Cost: three Gram matrices and their eigenvalues, :math:`O(q p^2 + p^3)`, one after the
+        other; two where the pair holds its update as a product of thin matrices, and one less
+        where the base is known. Memory four ``[p, p]`` float64 matrices, two ``[q, k]`` ones and
+        a chunk; more only where `count_intruder_dimensions` needs all vectors of the base.
     """
-    G0, G1 = gram(pair.base, pair.device), gram(pair.candidate, pair.device)
+    if _are_equal(pair):
+        return _EQUAL if bool(pair.base.any()) else _BOTH_ZERO
     s_update = _update_spectrum(pair)
-    if s_update is None or not all(_is_finite_gram(G) for G in (G0, G1)):
+    if s_update is None:
         return _NOT_FINITE
-    F0, F1 = factorise(G0), factorise(G1)
-    p, q = len(F0.s), max(pair.base.shape)
-    k = min(top_k, max(1, p // 4))
-    k0, k1 = min(k, F0.rank), min(k, F1.rank)
-    short = subspace_overlap(F0.V[:, :k0], F1.V[:, :k1])
-    long = subspace_overlap(
-        long_side_vectors(pair.base, F0, k0), long_side_vectors(pair.candidate, F1, k1)
-    )
+    F0 = spectrum_of(pair.base, pair.device, top_k) if base is None else base.to(pair.device)
+    F1 = spectrum_of(pair.candidate, pair.device, top_k)
+    if F0 is None or F1 is None:
+        return _NOT_FINITE
+    k = dimensions(len(F0.s), top_k)
     return MatrixComparison(
         spectrum_distance=spectrum_distance(F0.s, F1.s),
-        subspace_loss=1.0 - (short + long) / 2,
-        intruder_dimensions=count_intruder_dimensions(pair, F0, F1, k1),
+        subspace_loss=_subspace_loss(pair, F0, F1, k),
+        intruder_dimensions=count_intruder_dimensions(pair, F0, F1, min(k, F1.rank)),
         stable_rank_shift=_log_ratio(stable_rank(F1.s), stable_rank(F0.s)),
         effective_rank_shift=_log_ratio(effective_rank(F1.s), effective_rank(F0.s)),
-        update_signal_share=signal_energy_share(s_update, p / q),
+        update_signal_share=signal_energy_share(s_update, len(F0.s) / max(pair.base.shape)),
         update_stable_rank=stable_rank(s_update),
     )
+
+
+def _are_equal(pair: MatrixPair) -> bool:
+    if pair.base.dtype != pair.candidate.dtype or not torch.equal(pair.base, pair.candidate):
+        return False
+    # Infinities are equal to themselves, and an update can be lost where it was added in few bits.
+    unmoved = pair.update is None or squares_of_product(pair.update, pair.device) == 0.0
+    return unmoved and bool(torch.isfinite(pair.base).all())
+
+
+def _subspace_loss(pair: MatrixPair, F0: MatrixSpectrum, F1: MatrixSpectrum, k: int) -> float:
+    k0, k1 = min(k, F0.rank), min(k, F1.rank)
+    short = subspace_overlap(F0.V[:, :k0], F1.V[:, :k1])
+    U0, U1 = long_side_vectors(pair.base, F0, k0), long_side_vectors(pair.candidate, F1, k1)
+    return 1.0 - (short + subspace_overlap(U0, U1)) / 2
 
 
 def _update_spectrum(pair: MatrixPair) -> Tensor | None:
@@ -228,11 +237,7 @@ def _update_spectrum(pair: MatrixPair) -> Tensor | None:
         s = singular_values_of_product(pair.update, pair.device)
         return s if bool(torch.isfinite(s).all()) else None
     G = gram_of_update(pair)
-    return singular_values(G) if _is_finite_gram(G) else None
-
-
-def _is_finite_gram(G: Tensor) -> bool:
-    return bool(torch.isfinite(G.diagonal()).all())
+    return singular_values(G) if is_finite_gram(G) else None
 
 
 def _log_ratio(new: float, old: float) -> float | None:

@@ -34,7 +34,12 @@ def environment(home: Path, **changes: str) -> dict[str, str]:
     """Return an environment without settings of the Hub's client, whose cache is in ``home``."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_PRIVATE)}
     # A process whose files are bounded in size would leave half of its byte code for the others.
-    own = {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    own = {
+        "HF_HOME": str(home),
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "SDI_GATE_CACHE": str(home / "profiles"),
+    }
     return kept | own | changes
 
 

@@ -5,6 +5,9 @@ import pytest
 import torch
 from commands import assert_one_clear_error, environment, references, run_process
 
+from sdi_gate.cli.options import Duration
+from sdi_gate.cli.scanning import choose_dtype
+
 USAGE = {
     "unknown-option": (("scan", "--nonsense"), "No such option"),
     "unknown-command": (("measure",), "No such command"),
@@ -15,10 +18,26 @@ USAGE = {
     "seed": (("scan", "--seed", "-1"), "-1 is not in the range"),
     "no-threads": (("scan", "--threads", "0"), "0 is not in the range"),
     "too-many-threads": (("scan", "--threads", "3000000000"), "is not in the range"),
+    "dtype": (("scan", "--dtype", "float16"), "'float16' is not one of"),
+    "budget": (("scan", "--budget", "soon"), "'soon' is no duration"),
     "report-without-file": (("report",), "Missing argument 'RESULT'"),
     "report-format": (("report", "x", "--format", "pdf"), "'pdf' is not one of"),
     "validate-nothing": (("policy", "validate"), "Missing argument 'FILES"),
 }
+NO_BUDGETS = (
+    "",
+    "0s",
+    "0h0m",
+    "10",
+    "1.5h",
+    "-1m",
+    "1m 30s",
+    "30s1m",
+    "8h1h",
+    "169h",
+    "\uff110m",
+    "1d",
+)
 DEPTH_WEIGHTS = ("", "deep", "1,,2", "1;2", "nan", "1,-1", "0,0", "inf", "1e308,1e308")
 NO_REFERENCES = ("x", "file:", "ftp:x", "hf:a/b/c", "hf:../x", "hf:org/x@", "hf:org/x@..", "")
 
@@ -38,6 +57,56 @@ def test_what_is_no_reference_is_refused(text, option, run_here, tmp_path, model
     ended = run_here("scan", *(word for pair in given.items() for word in pair))
     assert_one_clear_error(ended, 2, "sdi-gate: hint: write hf:org/name")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", NO_BUDGETS, ids=ascii)
+def test_what_is_no_duration_is_refused(text, run_here):
+    ended = run_here("scan", "--candidate", "file:x", "--budget", text)
+    assert (ended.code, ended.out) == (2, "")
+    assert "is no duration from 1s to a week such as 10m, 90s or 1h30m." in ended.err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1s", 1), ("90s", 90), ("10m", 600), ("1h30m", 5400), ("1h30m5s", 5405), ("168h", 604800)],
+)
+def test_a_duration_is_read_as_seconds(text, seconds):
+    assert Duration().convert(text, None, None) == seconds
+
+
+def test_a_profile_that_is_no_folder_is_refused_before_any_model_is_fetched(run_here, tmp_path):
+    missing = references(tmp_path / "missing", tmp_path / "missing")
+    ended = run_here("scan", *missing, "--out", tmp_path / "out", "--profile", tmp_path / "none")
+    assert_one_clear_error(ended, 2, "--profile: expected a folder", "sdi-gate profile")
+
+
+def scan_here(run_here, models, probe, out, *more):
+    both = references(models / "base", models / "near")
+    return run_here("scan", *both, "--tier", "probe", "--probe", probe, "--out", out, *more)
+
+
+def test_with_a_budget_a_person_is_told_the_plan_before_the_work(run_here, models, probe, tmp_path):
+    told = scan_here(run_here, models, probe, tmp_path, "--no-cache", "--budget", "1h").err
+    assert "sdi-gate: plan: tier probe (the budget of 1h suffices for it here)" in told
+    assert told.index("sdi-gate: plan: about") < told.index("sdi-gate: weights: ")
+    assert "plan: cut" not in told
+
+
+def test_without_a_budget_nobody_is_told_of_a_plan(run_here, models, probe, tmp_path):
+    assert "plan:" not in scan_here(run_here, models, probe, tmp_path, "--no-cache").err
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "dtype"),
+    [
+        ("auto", "cpu", torch.float32),
+        ("auto", "cuda", torch.bfloat16),
+        ("float32", "cuda", torch.float32),
+        ("bfloat16", "cpu", torch.bfloat16),
+    ],
+)
+def test_models_run_in_the_type_that_suits_the_device_or_that_was_asked_for(name, device, dtype):
+    assert choose_dtype(name, torch.device(device)) is dtype
 
 
 @pytest.mark.parametrize("text", DEPTH_WEIGHTS, ids=repr)

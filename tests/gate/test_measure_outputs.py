@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_models import (
     CPU,
+    WEIGHTS,
     add_noise,
     build_base,
     build_tokenizer,
@@ -16,12 +18,15 @@ from tiny_models import (
     model_of,
     perturb,
     request_of,
+    rewrite,
     scan,
+    snapshot,
     text_of,
 )
 
-from sdi_gate.gate.outputs import choose_tokens, measure_outputs
-from sdi_gate.gate.probe_tier import Models
+from sdi_gate.gate.models import open_pair
+from sdi_gate.gate.outputs import choose_tokens, compare_outputs_of, read_outputs
+from sdi_gate.gate.running import Running
 from sdi_gate.models.matrices import linear_maps, read_tokens
 from sdi_gate.models.probe import ProbeSample, ProbeSet
 from sdi_gate.models.tokens import TokenSample, tokenize
@@ -197,14 +202,78 @@ def test_gradients_that_are_not_finite_make_both_signals_inconclusive(pair, monk
     assert result.sdi.outcome is Outcome.INCONCLUSIVE
 
 
-def models_of(pair):
-    return Models(
-        base=load(pair[0]),
-        candidate=load(pair[1]),
-        probe=tokenize(probe(), build_tokenizer(), 16),
-        probe_digest="sha256:x",
-        device=CPU,
+# Read of one model, compared from the files of both.
+
+
+def running(loaded):
+    tokens = tokenize(probe(), build_tokenizer(), 16)
+    return Running(loaded=loaded, probe=tokens, probe_digest="sha256:x", device=CPU)
+
+
+def compared(pair, change=lambda readings: readings, *, with_gradients=True):
+    settings = request_of(*pair).settings
+    readings = read_outputs(
+        running(load(pair[0])), settings, NullProgress(), with_gradients=with_gradients
     )
+    weights = open_pair(snapshot(pair[0]), snapshot(pair[1]))
+    return compare_outputs_of(weights, change(readings), settings, CPU, NullProgress())
+
+
+def test_rows_are_in_model_order_within_each_stratum(pair):
+    rows = compared(pair).rows
+    names = [*linear_maps(load(pair[0]))]
+    assert [(row.stratum, row.tensor) for row in rows] == [
+        (stratum, name) for stratum in STRATA for name in names
+    ]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "mixtral", "qwen2_moe", "gemma3_text"])
+def test_every_map_that_is_read_has_its_pair_of_tensors(tmp_path, family):
+    base = build_base(tmp_path / "base", family=family)
+    noisy = perturb(base, tmp_path / "noisy", add_noise(0.1))
+    read = read_outputs(
+        running(load(base)), request_of(base, noisy).settings, NullProgress(), with_gradients=False
+    )
+    rows = compared((base, noisy), with_gradients=False).rows
+    assert len(rows) == sum(len(maps) for maps in read.strata.values()) > 0
+    assert all(row.values["activation-weighted-distance"] > 0.0 for row in rows)
+
+
+def test_a_map_of_which_only_one_model_has_the_weight_has_no_row(pair):
+    def renamed(readings):
+        strata = {
+            stratum: {name.replace("layers.1", "layers.9"): found for name, found in maps.items()}
+            for stratum, maps in readings.strata.items()
+        }
+        return replace(readings, strata=strata)
+
+    whole, rest = compared(pair).rows, compared(pair, renamed).rows
+    assert [row.values for row in rest] == [
+        row.values for row in whole if "layers.1" not in row.tensor
+    ]
+
+
+def test_a_map_that_was_read_in_one_stratum_only_has_a_row_there(pair):
+    name = "model.layers.1.mlp.up_proj.weight"
+
+    def without(readings):
+        rest = {key: found for key, found in readings.strata["code"].items() if key != name}
+        return replace(readings, strata=readings.strata | {"code": rest})
+
+    rows = compared(pair, without).rows
+    assert [row.stratum for row in rows if row.tensor == name] == ["general"]
+    assert len(rows) == len(compared(pair).rows) - 1
+
+
+def test_a_candidate_of_a_finer_type_is_compared_as_it_is(tmp_path):
+    base = build_base(tmp_path / "base")
+    rewrite(base, lambda tensors: tensors.update({k: t.half() for k, t in tensors.items()}))
+    wide = {name: tensor.float() for name, tensor in load_file(base / WEIGHTS).items()}
+    same = perturb(base, tmp_path / "same", lambda tensors: tensors.update(wide))
+    moved = perturb(same, tmp_path / "moved", add_noise(1e-5))
+    assert {v for row in compared((base, same)).rows for v in row.values.values()} == {0.0}
+    for row in compared((base, moved)).rows:
+        assert 0.0 < row.values["activation-weighted-distance"] < 1e-3
 
 
 # The choice of tokens.
@@ -252,10 +321,9 @@ def test_samples_are_run_whole():
 
 
 def test_everything_that_moves_the_numbers_is_said():
-    models = models_of_one()
-    settings = request_of("a", "b").settings
+    base, settings = running(loaded_of(model_of("llama"))), request_of("a", "b").settings
     for with_gradients in (False, True):
-        found = measure_outputs(models, settings, NullProgress(), with_gradients=with_gradients)
+        found = read_outputs(base, settings, NullProgress(), with_gradients=with_gradients)
         assert [name for name, _ in found.parameters] == [
             "compute-dtype",
             "max-tokens",
@@ -263,16 +331,6 @@ def test_everything_that_moves_the_numbers_is_said():
             "output-tokens",
             *["seed"] * with_gradients,
         ]
-
-
-def models_of_one():
-    return Models(
-        base=loaded_of(model_of("llama")),
-        candidate=loaded_of(model_of("llama")),
-        probe=tokenize(probe(), build_tokenizer(), 16),
-        probe_digest="sha256:x",
-        device=CPU,
-    )
 
 
 def test_the_signals_that_failed_keep_the_outputs_from_being_measured(pair):

@@ -62,7 +62,7 @@ def reasons(result):
 
 
 def stages(result):
-    return [cost.stage for cost in result.stages]
+    return [cost.stage for cost in result.stages if not cost.is_part]
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +100,11 @@ def test_each_tier_measures_its_own_signals_and_says_why_it_skips_the_others(fol
     assert 0 < result.sdi.estimate.value < 1
     assert (result.sdi_plus.outcome is Outcome.MEASURED) == (tier > Tier.WEIGHTS)
     assert (result.probe is None) == (tier is Tier.WEIGHTS)
+    of_base = ["load-base", "probe-base", "outputs-base"]
     more = {
         Tier.WEIGHTS: [],
-        Tier.PROBE: ["load", "probe", "outputs"],
-        Tier.FULL: ["load", "probe", "outputs", "curvature"],
+        Tier.PROBE: [*of_base, "load", "probe", "outputs"],
+        Tier.FULL: [*of_base, "curvature-base", "load", "probe", "curvature", "outputs"],
     }
     assert stages(result) == ["resolve", "align", "plan", "weights", *more[tier]]
 
@@ -476,12 +477,13 @@ def test_progress_clock_and_time_of_day_are_those_of_the_caller(folders):
     )
     result = run_scan(request_of(*folders), effects)
     assert result.started_at == "2026-03-04T05:06:07+00:00"
-    assert [cost.seconds for cost in result.stages] == [1.0] * 8
+    assert [cost.seconds for cost in result.stages if not cost.is_part] == [1.0] * 12
     assert all(cost.peak_host_bytes > 10_000_000 for cost in result.stages)
     assert all(cost.peak_device_bytes is None for cost in result.stages)
     seen = list(dict.fromkeys(call[0] for call in recorder.calls))
-    assert seen == ["digest", "weights", "probe", "outputs", "curvature"]
-    for name in ("weights", "probe", "outputs", "curvature"):
+    told = ("weights", "probe-base", "outputs-base", "curvature", "probe", "outputs")
+    assert seen == ["digest", *told]
+    for name in told:
         steps = [(done, total) for stage, done, total, _ in recorder.calls if stage == name]
         assert steps == [(i, steps[-1][1]) for i in range(steps[-1][1] + 1)]
 

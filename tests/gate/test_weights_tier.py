@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,13 @@ from checkpoint_files import CONFIG, write_json
 from safetensors.torch import save_file
 from tiny_models import CPU, WEIGHTS, snapshot
 
+from sdi_gate.errors import FormatError
+from sdi_gate.gate import tensor_cost
 from sdi_gate.gate.models import open_pair
+from sdi_gate.gate.pipeline import Crew, Job
 from sdi_gate.gate.request import Settings
-from sdi_gate.gate.weights_tier import Weights, measure_weights
+from sdi_gate.gate.spectra import SpectraCache
+from sdi_gate.gate.weights_tier import Weights, measure_base_spectra, measure_weights
 from sdi_gate.models.alignment import align
 from sdi_gate.models.opening import open_model
 from sdi_gate.progress import NullProgress
@@ -145,6 +150,151 @@ def test_progress_names_every_tensor(tmp_path):
     folders = write(tmp_path / "one", tensors), write(tmp_path / "two", tensors)
     measure(*folders, progress=Recorder())
     assert calls == [("weights", 0, 2, "a"), ("weights", 1, 2, "b"), ("weights", 2, 2, "")]
+
+
+# Several at once.
+
+
+class Counting:
+    """Count how often a source is read."""
+
+    def __init__(self, source):
+        self._source, self.names = source, []
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
+
+    def read(self, info):
+        self.names.append(info.name)
+        return self._source.read(info)
+
+
+def some_layers(*, moved, count=6):
+    """Return layers of several sizes; ``moved`` is added to the second half of them."""
+    layers = {f"model.layers.{i}.w": normal(40 + 7 * i, 30, seed=i) for i in range(count)}
+    names = [*layers][count // 2 :]
+    return layers | {name: layers[name] + moved * normal(*layers[name].shape) for name in names}
+
+
+def with_threads(count, base, candidate, spectra=None):
+    before = torch.get_num_threads()
+    weights = open_pair(snapshot(base), snapshot(candidate))
+    try:
+        torch.set_num_threads(count)
+        return measure_weights(weights, Settings(), CPU, NullProgress(), spectra)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture
+def moved(tmp_path):
+    """Return two models of which one half moved."""
+    base = write(tmp_path / "base", some_layers(moved=0.0))
+    return base, write(tmp_path / "candidate", some_layers(moved=0.1))
+
+
+def test_numbers_are_the_same_to_the_bit_for_any_number_of_threads(moved):
+    one, two, five = (with_threads(count, *moved) for count in (1, 2, 5))
+    assert one.geometry == two.geometry == five.geometry
+    assert one.spectral == two.spectral == five.spectral
+
+
+def test_numbers_are_the_same_to_the_bit_with_kept_spectra(moved):
+    cache = SpectraCache.from_part(None)
+    first = with_threads(2, *moved, cache)
+    again = SpectraCache.from_part(cache.to_part())
+    second, plain = with_threads(2, *moved, again), with_threads(2, *moved)
+    assert first.spectral == second.spectral == plain.spectral
+    assert first.geometry == second.geometry == plain.geometry
+    # Those of the equal half are not needed, and not computed.
+    assert (again.reused, again.rejected, again.has_new) == (3, 0, False)
+
+
+def test_a_base_alone_has_the_spectra_that_a_candidate_needs(moved):
+    base = open_pair(snapshot(moved[0]), snapshot(moved[0]))
+    cache, calls = SpectraCache.from_part(None), []
+
+    class Recorder:
+        def advance(self, *args):
+            calls.append(args[:3])
+
+    assert measure_base_spectra(base, Settings(), CPU, Recorder(), cache) == ()
+    assert calls == [("weights", done, 6) for done in range(7)]
+    again = SpectraCache.from_part(cache.to_part())
+    assert with_threads(2, *moved, again).spectral == with_threads(1, *moved).spectral
+    assert (again.reused, again.has_new) == (3, False)
+
+
+def test_a_base_that_is_not_finite_is_named(tmp_path):
+    folder = write(tmp_path / "m", {"a": normal(3, 3), "b": torch.full((3, 3), torch.nan)})
+    weights = open_pair(snapshot(folder), snapshot(folder))
+    cache = SpectraCache.from_part(None)
+    assert measure_base_spectra(weights, Settings(), CPU, NullProgress(), cache) == ("b",)
+    assert len(cache.to_part().facts["matrices"]) == 1
+
+
+def test_shards_that_both_models_have_are_read_once(tmp_path):
+    tensors = {"model.layers.0.w": normal(8, 8), "model.layers.0.b": normal(8)}
+    folders = [write(tmp_path / name, tensors) for name in ("one", "two")]
+    weights = open_pair(*map(snapshot, folders))
+    base, candidate = Counting(weights.base.source), Counting(weights.candidate.source)
+    weights = replace(
+        weights,
+        base=replace(weights.base, source=base),
+        candidate=replace(weights.candidate, source=candidate),
+    )
+    found = measure_weights(weights, Settings(), CPU, NullProgress())
+    assert sorted(base.names) == sorted(tensors)
+    assert candidate.names == []
+    assert found.geometry.estimate.value == found.spectral.estimate.value == 0.0
+    assert found.work[0].bytes_read == 4 * 72
+    assert found.work[1].operations == 0.0
+
+
+def test_equal_tensors_in_files_that_differ_take_no_spectra(moved):
+    found = with_threads(1, *moved)
+    counted = {row.part: row for row in found.work}
+    assert counted["read"].bytes_read == 2 * 4 * 30 * sum(40 + 7 * i for i in range(6))
+    long_sides = [40 + 7 * i for i in range(3, 6)]
+    assert counted["spectra"].operations == sum(3 * q * 30**2 + 4 * 30**3 for q in long_sides)
+    rows = tensor_rows(found.spectral, "spectral-divergence")
+    assert [rows[f"model.layers.{i}.w"] == 0.0 for i in range(6)] == [True] * 3 + [False] * 3
+
+
+def test_nan_that_both_models_hold_in_the_same_bytes_is_found(tmp_path):
+    tensors = {"model.layers.0.w": torch.full((4, 4), torch.nan)}
+    found = measure(write(tmp_path / "one", tensors), write(tmp_path / "two", tensors))
+    assert found.defects == ("weights: 1 tensors hold NaN or infinity, first model.layers.0.w",)
+
+
+def test_the_first_tensor_that_cannot_be_read_is_the_one_in_the_message(moved):
+    weights = open_pair(*map(snapshot, moved))
+
+    class Broken(Counting):
+        def read(self, info):
+            if info.name != "model.layers.0.w":
+                msg = f"no {info.name}"
+                raise FormatError(msg, hint="-")
+            return self._source.read(info)
+
+    weights = replace(weights, base=replace(weights.base, source=Broken(weights.base.source)))
+    with pytest.raises(FormatError, match=r"^no model\.layers\.1\.w$"):
+        measure_weights(weights, Settings(), CPU, NullProgress())
+
+
+def test_a_crew_has_a_thread_of_torch_each_and_room_for_the_largest_job(monkeypatch):
+    monkeypatch.setattr(tensor_cost, "available_memory_bytes", lambda: 40 << 30)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    small, large = (
+        Job(held_bytes=size, work_bytes=size, operations=1.0, read=int, compute=bool)
+        for size in (1 << 20, 4 << 30)
+    )
+    assert tensor_cost.crew_for([small], CPU) == Crew(workers=8, memory_bytes=8 * (168 << 20))
+    # Not more than half of what is free, and not less than one job takes.
+    assert tensor_cost.crew_for([small, large], CPU) == Crew(workers=8, memory_bytes=20 << 30)
+    gpu = tensor_cost.crew_for([small, large], torch.device("cuda"))
+    assert gpu == Crew(workers=1, memory_bytes=8 << 30)
+    assert tensor_cost.crew_for([], CPU).memory_bytes == 8 * (168 << 20)
 
 
 # Memory.

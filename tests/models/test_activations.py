@@ -18,13 +18,9 @@ from tiny_models import (
 )
 from torch import nn
 
-from sdi_gate.models.activations import (
-    PooledActivations,
-    is_deterministic,
-    logits,
-    paired_predictions,
-)
+from sdi_gate.models.activations import PooledActivations, logits
 from sdi_gate.models.causal_lm import LoadedModel
+from sdi_gate.models.output_head import OutputHead, find_split
 from sdi_gate.models.tokens import Batch, TokenSample, batches, pad
 
 LENGTHS = (9, 3, 14, 5, 14, 7)
@@ -40,15 +36,29 @@ def samples_of(*lengths, seed=3):
     ]
 
 
+def collect(loaded, samples, groups, *, apart=True):
+    """Return what was collected of a model, and its logits for every sample that was run."""
+    collector = PooledActivations(loaded, len(samples))
+    split = find_split(loaded, batch_of(7, 4)) if apart else None
+    found = {}
+    with (
+        torch.inference_mode(),
+        collector.reading(),
+        OutputHead.opened(loaded, split) as head,
+    ):
+        for batch in groups:
+            made = head.logits(collector.rows(head, batch))
+            counts = [len(samples[i].ids) - 1 for i in batch.indices]
+            found.update(zip(batch.indices, made.split(counts), strict=True))
+    return collector, found
+
+
 def run(base, candidate, samples, batch_size):
     """Return both models' pooled activations and the predictions of every sample."""
-    collectors = (PooledActivations(base, len(samples)), PooledActivations(candidate, len(samples)))
-    found = {}
-    for item in paired_predictions(*collectors, batches(samples, batch_size, CPU)):
-        parts = (item.base, item.candidate, item.targets)
-        columns = zip(*(part.split(list(item.counts)) for part in parts), strict=True)
-        found.update(zip(item.indices, columns, strict=True))
-    return collectors[0].layers, collectors[1].layers, [found[i] for i in range(len(samples))]
+    groups = batches(samples, batch_size, CPU)
+    (ours, p), (theirs, q) = (collect(loaded, samples, groups) for loaded in (base, candidate))
+    targets = [torch.tensor(sample.ids[1:]) for sample in samples]
+    return ours.layers, theirs.layers, [(p[i], q[i], t) for i, t in enumerate(targets)]
 
 
 def naive(loaded, samples):
@@ -65,6 +75,19 @@ def naive(loaded, samples):
         handle.remove()
     pooled = [output[0, 1:].mean(0) for output in hidden]
     return [torch.stack(pooled[i :: len(handles)]) for i in range(len(handles))], raw
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_that_was_taken_apart_gives_the_activations_of_its_whole_pass(family):
+    loaded, samples = loaded_of(model_of(family)), samples_of(*LENGTHS)
+    groups = batches(samples, 4, CPU)
+    apart, predicted = collect(loaded, samples, groups)
+    whole, expected = collect(loaded, samples, groups, apart=False)
+    for ours, theirs in zip(apart.layers, whole.layers, strict=True):
+        assert torch.equal(ours, theirs)
+    assert torch.equal(apart.output, whole.output)
+    for index, made in predicted.items():
+        torch.testing.assert_close(made, expected[index], rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -181,9 +204,8 @@ def test_hooks_are_there_only_while_reading(pair):
 
 def test_hooks_are_removed_after_a_failure(pair):
     def fail():
-        collector = PooledActivations(pair[0], 1)
         broken = Batch(indices=(0,), ids=torch.tensor([[10**6]]), mask=torch.ones(1, 1))
-        list(paired_predictions(collector, collector, [broken]))
+        collect(pair[0], samples_of(4), [broken])
 
     with pytest.raises(IndexError, match="index out of range"):
         fail()
@@ -198,9 +220,8 @@ def test_a_forward_pass_that_is_not_of_the_probe_is_not_collected(pair):
 
 
 def test_a_sample_that_was_never_run_stays_not_a_number(pair):
-    collector = PooledActivations(pair[0], 3)
     samples = samples_of(5, 6, 7)
-    list(paired_predictions(collector, collector, [pad(samples, [0, 2], CPU)]))
+    collector, _ = collect(pair[0], samples, [pad(samples, [0, 2], CPU)])
     assert torch.isnan(collector.layers[0][1]).all()
     assert torch.isfinite(collector.layers[0][[0, 2]]).all()
 
@@ -231,23 +252,3 @@ def test_noise_moves_activations_of_its_own_and_of_later_layers_only(tmp_path):
     ours, theirs, _ = run(load(folder), load(moved), samples_of(*LENGTHS), 3)
     assert torch.equal(ours[0], theirs[0])
     assert not torch.allclose(ours[1], theirs[1])
-
-
-# Determinism.
-
-
-def test_a_model_in_evaluation_is_deterministic_and_with_dropout_is_not():
-    loaded = loaded_of(model_of("llama", attention_dropout=0.5))
-    batch = batch_of(9, 5)
-    assert is_deterministic(loaded, batch)
-    loaded.model.train()
-    with torch.random.fork_rng(devices=[]):
-        assert not is_deterministic(loaded, batch)
-
-
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf], ids=str)
-def test_numbers_that_are_not_finite_are_no_sign_of_chance(value):
-    model = model_of("llama")
-    with torch.no_grad():
-        model.lm_head.weight.fill_(value)
-    assert is_deterministic(loaded_of(model), batch_of(4))

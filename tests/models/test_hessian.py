@@ -12,12 +12,13 @@ from tiny_models import FAMILIES, batch_of, config_of, loaded_of, model_of
 from sdi_gate.models.hessian import (
     curvature_products,
     parameters_of,
+    quadratic_form,
     sample_labels,
     token_loss,
 )
 from sdi_gate.models.layers import layer_of
 from sdi_gate.models.tokens import Batch
-from sdi_gate.signals.curvature import rademacher
+from sdi_gate.signals.signs import rademacher
 
 if TYPE_CHECKING:
     from sdi_gate.models.causal_lm import LoadedModel
@@ -64,8 +65,15 @@ def signs_for(loaded, seed):
     return signs, uniforms
 
 
+def of(vector):
+    """Return a vector as products ask for it: by name, in a parameter's type."""
+    return lambda name, parameter: vector[name].to(parameter)
+
+
 def products(loaded, batch, seed, update=None):
-    return curvature_products(loaded, batch, *signs_for(loaded, seed), update)
+    signs, uniforms = signs_for(loaded, seed)
+    along = None if update is None else of(update)
+    return curvature_products(loaded, batch, of(signs), uniforms, along)
 
 
 def loss_at(loaded, batch, vector, step):
@@ -125,7 +133,7 @@ def flat(vector):
 def test_a_draw_is_the_quadratic_form_of_the_dense_hessian_layer_by_layer(loaded, batch, dense):
     H, masks = dense
     signs, uniforms = signs_for(loaded, 7)
-    found = curvature_products(loaded, batch, signs, uniforms, None)
+    found = curvature_products(loaded, batch, of(signs), uniforms, None)
     v = flat(signs)
     u = v * flat(parameters_of(loaded)).detach()
     assert tuple(found.trace) == LAYERS
@@ -159,7 +167,7 @@ def test_products_equal_second_differences_of_the_loss_in_every_family(family):
     loaded = tiny(family=family, **heads, **dims)
     batch = tokens_of(5, 7, 3)
     signs, uniforms = signs_for(loaded, 1)
-    found = curvature_products(loaded, batch, signs, uniforms, None)
+    found = curvature_products(loaded, batch, of(signs), uniforms, None)
     step = 1e-4
     values = [loss_at(loaded, batch, signs, i * step) for i in (-1, 0, 1)]
     second = (values[0] - 2 * values[1] + values[2]) / step**2
@@ -174,7 +182,7 @@ def test_the_quadratic_form_is_the_second_order_term_of_the_loss():
     loaded, batch = tiny(), tokens_of(6, 5)
     signs, uniforms = signs_for(loaded, 5)
     update = {name: 1e-4 * sign.double() for name, sign in signs.items()}
-    found = curvature_products(loaded, batch, signs, uniforms, update)
+    found = curvature_products(loaded, batch, of(signs), uniforms, of(update))
     named = parameters_of(loaded)
     loss, _ = token_loss(loaded, batch)
     gradient = torch.autograd.grad(loss, [*named.values()])
@@ -193,7 +201,37 @@ def test_the_quadratic_form_grows_with_the_square_of_the_update(loaded, batch):
     assert other == pytest.approx(4 * one, rel=1e-9)
     zero = {name: torch.zeros_like(tensor) for name, tensor in update.items()}
     assert products(loaded, batch, 0, zero).quadratic_form == 0.0
-    assert products(loaded, batch, 0).quadratic_form == 0.0
+
+
+def test_without_an_update_there_is_no_quadratic_form_rather_than_zero(loaded, batch):
+    assert products(loaded, batch, 0).quadratic_form is None
+
+
+def test_the_quadratic_form_alone_is_that_of_a_whole_draw(loaded, batch):
+    update = signs_for(loaded, 3)[0]
+    whole = products(loaded, batch, 0, update).quadratic_form
+    assert quadratic_form(loaded, batch, of(update)) == whole
+
+
+def test_an_update_that_leaves_a_parameter_out_is_zero_there(loaded, batch):
+    signs = signs_for(loaded, 3)[0]
+    kept = {name: sign for name, sign in signs.items() if layer_of(name) == "layers.1"}
+    zeros = {name: sign * (name in kept) for name, sign in signs.items()}
+    expected = quadratic_form(loaded, batch, of(zeros))
+    assert quadratic_form(loaded, batch, lambda name, _: kept.get(name)) == expected != 0.0
+    assert quadratic_form(loaded, batch, lambda *_: None) == 0.0
+
+
+def test_an_update_is_asked_for_parameter_by_parameter_without_a_graph(loaded, batch):
+    asked = []
+
+    def update(name, parameter):
+        assert not parameter.requires_grad
+        asked.append(name)
+        return torch.ones_like(parameter)
+
+    quadratic_form(loaded, batch, update)
+    assert sorted(asked) == sorted([*parameters_of(loaded)] * 2)
 
 
 def rescaled(seed=0) -> LoadedModel:
@@ -352,6 +390,16 @@ def test_experts_that_no_token_asks_for_have_no_curvature():
     values = [*found.trace.values(), *found.weighted_trace.values(), *found.fisher_trace.values()]
     assert all(math.isfinite(value) for value in values)
     assert found.trace["layers.0"] != 0.0
+
+
+def test_weights_that_are_not_finite_are_found_even_where_nothing_reads_them():
+    loaded = tiny(family="mixtral", num_local_experts=8, num_experts_per_tok=1)
+    loaded.model.set_experts_implementation("eager")
+    batch = tokens_of(3)
+    update = {name: torch.zeros_like(p) for name, p in parameters_of(loaded).items()}
+    unread = next(name for name in update if "experts" in name and "layers.0" in name)
+    update[unread][:] = math.nan
+    assert math.isnan(products(loaded, batch, 0, update).quadratic_form)
 
 
 def test_a_model_that_is_not_finite_gives_products_that_are_not(batch):

@@ -7,7 +7,7 @@ import torch
 from tiny_models import batch_of, loaded_of, model_of
 
 from sdi_gate.models.hessian import curvature_products, parameters_of, token_loss
-from sdi_gate.signals.curvature import rademacher
+from sdi_gate.signals.signs import rademacher
 
 TINY = {"vocab_size": 12, "hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2}
 
@@ -21,7 +21,7 @@ def products(loaded, batch, seed):
     named = parameters_of(loaded)
     signs = {name: rademacher(p.shape, generator) for name, p in named.items()}
     uniforms = torch.rand(64, generator=generator, dtype=torch.float64)
-    return curvature_products(loaded, batch, signs, uniforms, None)
+    return curvature_products(loaded, batch, lambda name, p: signs[name].to(p), uniforms, None)
 
 
 def test_probabilities_of_a_half_precision_model_are_in_float32():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -184,6 +186,35 @@ def test_pinning_ends_its_stage_and_names_what_is_in_hand(tmp_path):
     files = pin_files(tmp_path, ("b", "a"), REF, Recorder())
     assert [(file.name, file.size_bytes) for file in files] == [("a", 0), ("b", 2)]
     assert calls == [("digest", 0, 2, "a"), ("digest", 1, 2, "b"), ("digest", 2, 2, "")]
+
+
+def test_of_several_files_that_cannot_be_read_the_first_by_name_is_reported(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    with pytest.raises(AccessError, match=r"b' of file:some/model: No such file"):
+        pin_files(tmp_path, ("d", "c", "b", "a"), REF, NullProgress())
+
+
+def test_files_that_are_hashed_at_once_have_their_own_digests(tmp_path):
+    contents = {f"f{number}": bytes([number]) * (number << 16) for number in range(12)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    files = pin_files(tmp_path, contents, REF, NullProgress())
+    expected = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    assert {file.name: file.sha256 for file in files} == expected
+
+
+def test_an_interrupt_while_files_are_hashed_leaves_no_thread(tmp_path):
+    class Interrupting(NullProgress):
+        def advance(self, stage: str, done: int, total: int, detail: str = "") -> None:
+            del stage, total, detail
+            if done == 1:
+                raise KeyboardInterrupt
+
+    for name in "abcdefgh":
+        (tmp_path / name).write_bytes(b"1" * 100_000)
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        pin_files(tmp_path, "abcdefgh", REF, Interrupting())
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("digest")]
 
 
 def test_a_failure_to_read_names_file_model_and_reason(tmp_path):

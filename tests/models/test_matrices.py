@@ -79,6 +79,40 @@ def test_without_random_numbers_no_gradient_is_taken():
         torch.testing.assert_close(found.inputs, with_gradients[name].inputs)
 
 
+def test_maps_that_read_one_tensor_share_its_reading():
+    loaded, batch = loaded_of(model_of("llama")), batch_of(6, 4)
+    found = read_tokens(loaded, batch, everything(batch), uniforms())
+    layer = {
+        name.split(".")[-2]: reading.inputs for name, reading in found.items() if ".0." in name
+    }
+    assert layer["q_proj"] is layer["k_proj"] is layer["v_proj"]
+    assert layer["gate_proj"] is layer["up_proj"]
+    assert len({id(inputs) for inputs in layer.values()}) == 4
+
+
+class _InPlace(nn.Module):
+    """Change the input after it was read."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        output = self.inner(x)
+        x.add_(1.0)
+        return output
+
+
+def test_an_input_that_was_changed_in_between_is_read_again():
+    loaded, batch = loaded_of(model_of("llama")), batch_of(6)
+    attention = loaded.layers[0].self_attn
+    attention.q_proj = _InPlace(attention.q_proj)
+    found = read_tokens(loaded, batch, everything(batch), None)
+    first = found["model.layers.0.self_attn.q_proj.inner.weight"].inputs
+    second = found["model.layers.0.self_attn.k_proj.weight"].inputs
+    torch.testing.assert_close(second, first + 1.0)
+
+
 def test_padding_moves_no_reading():
     loaded, together, alone = loaded_of(model_of("llama")), batch_of(4, 9), batch_of(4)
     mixed = read_tokens(loaded, together, everything(together), uniforms())

@@ -17,6 +17,7 @@ from sdi_gate.errors import ExitCode, FormatError, UsageError
 from sdi_gate.models import probe
 from sdi_gate.models.probe import (
     DIGEST,
+    MIN_KEPT,
     MIN_SAMPLES_PER_STRATUM,
     NAME,
     STRATA,
@@ -25,6 +26,8 @@ from sdi_gate.models.probe import (
     load_default,
     load_file,
     parse,
+    reduced_indices,
+    reduced_sizes,
 )
 
 BENCHMARKS = Path(__file__).parents[2] / ".." / "shared" / "data" / "benchmarks"
@@ -308,3 +311,60 @@ def test_bytes_give_samples_or_a_usage_error(content):
     except UsageError:
         return
     assert ProbeSet(name="x", samples=tuple(samples)).digest.startswith("sha256:")
+
+
+# A part of a set.
+
+COUNTS = st.dictionaries(st.sampled_from(STRATA), st.integers(1, 200), min_size=1)
+
+
+def probe_of(counts):
+    places = ((name, i) for name, count in counts.items() for i in range(count))
+    samples = (ProbeSample(stratum=name, text=f"{name} {i}") for name, i in places)
+    return ProbeSet(name="made up", samples=tuple(samples))
+
+
+@given(COUNTS, st.integers(0, 16))
+def test_a_reduced_set_keeps_every_stratum_and_eight_of_each_or_all_it_has(counts, part):
+    sizes = reduced_sizes(counts, part, 16)
+    kept = probe_of(counts).chosen(reduced_indices(probe_of(counts), part, 16))
+    assert kept.strata == sizes
+    assert sizes.keys() == counts.keys()
+    for name, count in counts.items():
+        assert min(MIN_KEPT, count) <= sizes[name] <= count
+        assert sizes[name] >= count * part / 16
+
+
+@given(COUNTS, st.integers(0, 16), st.integers(0, 16))
+def test_a_larger_part_keeps_no_fewer_of_any_stratum(counts, one, other):
+    small, large = (reduced_sizes(counts, part, 16) for part in sorted((one, other)))
+    assert all(small[name] <= large[name] for name in counts)
+
+
+@given(COUNTS, st.integers(0, 16))
+def test_the_samples_of_a_part_are_spread_over_each_stratum_and_named_once(counts, part):
+    probe = probe_of(counts)
+    indices = reduced_indices(probe, part, 16)
+    assert list(indices) == sorted(set(indices))
+    places = defaultdict(list)
+    for index in indices:
+        name, _, place = probe.samples[index].text.rpartition(" ")
+        places[name].append(int(place))
+    for name, found in places.items():
+        widest = -(-counts[name] // len(found))
+        assert found[0] == 0
+        assert all(b - a <= widest for a, b in itertools.pairwise([*found, counts[name]]))
+
+
+def test_the_whole_of_a_set_is_the_set_itself():
+    probe = load_default()
+    assert reduced_indices(probe, 16, 16) == tuple(range(1000))
+    assert probe.chosen(range(1000)) is probe
+
+
+def test_a_part_of_a_set_has_another_name_and_another_digest():
+    probe = load_default()
+    half = probe.chosen(reduced_indices(probe, 8, 16))
+    assert half.name == "sdi-probe-1 (504 of 1000)"
+    assert half.digest != probe.digest
+    assert half.strata.keys() == probe.strata.keys()

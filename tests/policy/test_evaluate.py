@@ -209,6 +209,55 @@ def test_a_scan_of_a_lower_tier_says_why_it_ran_none_higher():
     )
 
 
+CUT = "2 of 8 curvature draws for each stratum, to keep to the budget of 5m"
+
+
+@pytest.mark.parametrize("required", Tier)
+@pytest.mark.parametrize("whole", Tier)
+def test_what_was_cut_does_not_fulfil_what_is_required(whole: Tier, required: Tier):
+    policy = policy_of({"coverage": {"fail": 1.0}}, **{"required-tier": required.value})
+    verdict = judge(policy, facts_of(whole_tier=whole, cuts=(CUT,)))
+    enough = whole.rank >= required.rank
+    assert verdict.status is (Status.PASS if enough else Status.INCONCLUSIVE)
+    assert verdict.exit_code is (ExitCode.OK if enough else ExitCode.INCONCLUSIVE)
+    assert (CUT in found(verdict, "required-tier").reason) is not enough
+
+
+def test_a_scan_with_cuts_says_them_all_and_up_to_where_it_is_whole():
+    policy = policy_of({"coverage": {"fail": 1.0}}, **{"required-tier": "full"})
+    facts = facts_of(
+        whole_tier=Tier.WEIGHTS, cuts=("one.", "two"), tier_reason="the budget allows no more"
+    )
+    assert found(judge(policy, facts), "required-tier").reason == (
+        "The scan is of tier full, whole up to tier weights, and the policy requires tier full: "
+        "the budget allows no more; cut: one; cut: two."
+    )
+
+
+def test_a_scan_with_cuts_is_still_judged_and_can_fail():
+    policy = policy_of({"sdi": {"fail": 0.5}}, **{"required-tier": "full"})
+    facts = replace(facts_with("sdi", 0.75), whole_tier=Tier.PROBE, cuts=(CUT,))
+    verdict = judge(policy, facts)
+    assert verdict.status is Status.FAIL
+    assert found(verdict, "required-tier").status is Status.INCONCLUSIVE
+
+
+def test_no_tier_is_whole_beyond_the_one_that_ran():
+    policy = policy_of({"coverage": {"fail": 1.0}}, **{"required-tier": "full"})
+    facts = facts_of(tier=Tier.PROBE, whole_tier=Tier.FULL)
+    assert facts.uncut_tier is Tier.PROBE
+    assert judge(policy, facts).status is Status.INCONCLUSIVE
+
+
+def test_a_limit_on_curvature_is_not_held_against_first_derivatives_alone():
+    fisher = signal(SignalName.CURVATURE_SHIFT, 0.0, metric="fisher-trace-shift")
+    policy = policy_of(limits_at("signals.curvature-shift", {"fail": 0.25}))
+    finding = found(judge(policy, facts_of(signals=(fisher,))), "limits.signals.curvature-shift")
+    assert finding.status is Status.INCONCLUSIVE
+    assert finding.observed is None
+    assert "another quantity than fisher-trace-shift" in finding.reason
+
+
 @pytest.mark.parametrize("key", ["sdi", "sdi-plus"])
 @pytest.mark.parametrize("value", [0.0, 0.3, 0.9])
 def test_an_index_of_a_lower_tier_is_held_against_no_limit(key: str, value: float):

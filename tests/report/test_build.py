@@ -222,9 +222,14 @@ def test_a_verdict_has_every_finding_and_the_one_that_decided(full):
 def test_the_cost_has_every_stage_and_the_beginning(full):
     cost = build_document(full, None).cost
     assert cost.started_at == "2026-01-02T03:04:05+00:00"
-    stages = ("resolve", "align", "plan", "weights", "load", "probe", "outputs", "curvature")
-    assert tuple(stage.stage for stage in cost.stages) == stages
-    assert {stage.seconds for stage in cost.stages} == {1.0}
+    of_base = ("load-base", "probe-base", "outputs-base", "curvature-base")
+    of_candidate = ("load", "probe", "curvature", "outputs")
+    stages = ("resolve", "align", "plan", "weights", *of_base, *of_candidate)
+    whole = [stage for stage in cost.stages if "/" not in stage.stage]
+    assert tuple(stage.stage for stage in whole) == stages
+    assert {stage.seconds for stage in whole} == {1.0}
+    parts = [stage.stage for stage in cost.stages if "/" in stage.stage]
+    assert parts == ["weights/read", "weights/spectra", "probe/forward", "probe/cka"]
     assert all(stage.peak_host_bytes > 0 for stage in cost.stages)
     assert {stage.peak_device_bytes for stage in cost.stages} == {None}
 

@@ -102,6 +102,50 @@ def test_small_divergences_keep_their_digits():
         assert float(compare(P, Q).kl_nats) == pytest.approx(second_order, rel=1e-3)
 
 
+# In float32, for devices that are slow in float64.
+
+
+def single(P, Q):
+    return compare_predictions(P, Q, targets(*P.shape), torch.float32)
+
+
+@given(t=st.integers(1, 6), v=st.integers(1, 40), seed=SEEDS, size=st.floats(0, 30))
+def test_single_precision_gives_the_numbers_of_double_to_its_rounding(t, v, seed, size):
+    P, Q = (size * normal(t, v, seed=seed + i, dtype=torch.float32) for i in range(2))
+    ours, exact = single(P, Q), compare(P, Q)
+    bound = {"rtol": 1e-5, "atol": 1e-5 * (1 + size)}
+    torch.testing.assert_close(ours.kl_nats, exact.kl_nats, **bound)
+    torch.testing.assert_close(ours.base_nll_nats, exact.base_nll_nats, **bound)
+    torch.testing.assert_close(ours.candidate_nll_nats, exact.candidate_nll_nats, **bound)
+    assert bool((ours.kl_nats >= 0).all())
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_equal_logits_differ_by_exactly_zero_in_single_precision_too(dtype):
+    P = 5 * normal(7, 1001, dtype=dtype)
+    result = single(P, P.clone())
+    assert not bool(result.kl_nats.any())
+    assert not bool(result.flips.any())
+    assert result.kl_nats.dtype == torch.float64
+
+
+def test_a_sum_over_many_tokens_is_taken_in_double_precision():
+    # The terms are all alike and the sum is exact if nothing of it is lost on the way.
+    P = torch.zeros(1, 1 << 18)
+    Q = P.clone()
+    Q[0, 0] = 20.0
+    ours, exact = (float(f(P, Q).kl_nats) for f in (single, compare))
+    assert ours == pytest.approx(exact, rel=1e-6)
+
+
+def test_logits_that_are_not_finite_never_give_a_finite_divergence_in_single_precision():
+    P = normal(3, 4, dtype=torch.float32)
+    for bad in (math.nan, math.inf, -math.inf):
+        Q = P.clone()
+        Q[1, 2] = bad
+        assert torch.isfinite(single(P, Q).kl_nats).tolist() == [True, False, True]
+
+
 def test_flips_are_counted_where_the_top_token_differs():
     P = torch.eye(3).repeat(2, 1)
     Q = P.clone()

@@ -14,10 +14,10 @@ from sdi_gate.signals.curvature import (
     curvature_shift,
     hutchinson_trace,
     paired_shift,
-    rademacher,
     symmetric_relative_difference,
 )
 from sdi_gate.signals.interface import Outcome
+from sdi_gate.signals.signs import rademacher
 
 SEEDS = st.integers(0, 2**32)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -69,21 +69,6 @@ def draw(base, candidate, stratum="code", quadratic=0.0, layers=("layers.0",)):
         candidate=dict.fromkeys(keys, candidate),
         update_quadratic_form_nats=quadratic,
     )
-
-
-def test_random_signs_are_signs_fair_and_repeatable():
-    v = rademacher([100, 100], generator())
-    assert v.dtype == torch.float32
-    assert set(v.unique().tolist()) == {-1.0, 1.0}
-    assert abs(float(v.mean())) < 4 / 100
-    assert torch.equal(v, rademacher([100, 100], generator()))
-    assert not torch.equal(v, rademacher([100, 100], generator(1)))
-
-
-def test_random_signs_of_one_draw_are_independent():
-    v = rademacher([2, 10_000], generator())
-    assert abs(float(v[0] @ v[1])) < 4 * 100
-    assert abs(float(v[0, 1:] @ v[0, :-1])) < 4 * 100
 
 
 @given(seed=SEEDS, n=st.integers(1, 20), num_matvecs=st.integers(2, 5))
@@ -370,3 +355,54 @@ def test_every_layer_has_a_shift_for_every_stratum():
         ("layers.1", "chat"): 0.0,
     }
     assert [row.estimate.value for row in result.by_layer(METRIC)] == [0.25, 0.25]
+
+
+def without(one, *kinds):
+    """Return a draw without some of its kinds, and without a quadratic form."""
+    tables = [
+        {key: value for key, value in table.items() if key[0] not in kinds}
+        for table in (one.base, one.candidate)
+    ]
+    return CurvatureDraw(stratum=one.stratum, base=tables[0], candidate=tables[1])
+
+
+def test_draws_of_first_derivatives_have_the_fisher_trace_as_their_headline():
+    kinds = (HESSIAN, CurvatureKind.WEIGHTED_TRACE)
+    draws = [without(draw(1.0, 3.0), *kinds), without(draw(1.0, 3.0), *kinds)]
+    result = curvature_shift(draws, ["layers.0"], ())
+    assert (result.metric, result.estimate.value) == ("fisher-trace-shift", 0.5)
+    assert [row.estimate.value for row in result.by_layer(result.metric)] == [0.5]
+    assert {row.metric for row in result.measurements} == {
+        "fisher-trace-shift",
+        "fisher-trace-base",
+        "fisher-trace-candidate",
+    }
+    (row,) = result.by_stratum("fisher-trace-candidate")
+    assert row.estimate.value == 3.0
+
+
+def test_a_quadratic_form_that_was_not_measured_is_not_zero():
+    draws = [without(draw(1.0, 3.0)), without(draw(1.0, 3.0))]
+    result = curvature_shift(draws, ["layers.0"], ())
+    assert (result.metric, result.estimate.value) == (METRIC, 0.5)
+    assert result.overall("update-quadratic-form") is None
+    half = curvature_shift([draw(1.0, 3.0), draws[0]], ["layers.0"], ())
+    assert half.overall("update-quadratic-form") is None
+
+
+def test_a_kind_that_is_missing_anywhere_is_not_measured():
+    whole = draw(1.0, 3.0)
+    result = curvature_shift([whole, without(whole, HESSIAN)], ["layers.0"], ())
+    assert result.metric == "weight-scaled-trace-shift"
+    assert result.overall(METRIC) is None
+    nothing = [without(whole, *CurvatureKind)] * 2
+    result = curvature_shift(nothing, ["layers.0"], ())
+    assert (result.outcome, result.metric) == (Outcome.INCONCLUSIVE, METRIC)
+    assert result.reason == "no kind of curvature is in every draw"
+
+
+def test_a_fisher_trace_that_is_not_finite_is_inconclusive_under_its_own_name():
+    kinds = (HESSIAN, CurvatureKind.WEIGHTED_TRACE)
+    draws = [without(draw(1.0, math.nan), *kinds), without(draw(1.0, 3.0), *kinds)]
+    result = curvature_shift(draws, ["layers.0"], ())
+    assert (result.outcome, result.metric) == (Outcome.INCONCLUSIVE, "fisher-trace-shift")

@@ -13,7 +13,6 @@ from sdi_gate.signals.linalg import (
     chunks,
     factorise,
     gram,
-    gram_of_update,
     is_finite,
     long_side_vectors,
     singular_values,
@@ -21,7 +20,9 @@ from sdi_gate.signals.linalg import (
     squares_of_product,
     subspace_overlap,
     tall,
+    tall_chunks,
 )
+from sdi_gate.signals.matrices import gram_of_update
 
 EPS = torch.finfo(torch.float64).eps
 SEEDS = st.integers(0, 2**32)
@@ -80,6 +81,27 @@ def test_strides_do_not_change_a_bit_of_the_gram_matrix(m, n, seed):
     shifted = torch.cat([torch.zeros(1, dtype=W.dtype), W.reshape(-1)])[1:].view(m, n)
     assert torch.equal(gram(turned, CPU), gram(W, CPU))
     assert torch.equal(gram(shifted, CPU), gram(W, CPU))
+
+
+@pytest.mark.parametrize("p", [255, 256, 259, 300])
+@pytest.mark.parametrize("wide", [False, True], ids=["tall", "wide"])
+def test_a_gram_matrix_in_blocks_is_the_whole_product_and_exactly_symmetric(p, wide):
+    W = normal(p, 310) if wide else normal(310, p)
+    B = W + 0.1 * normal(*W.shape, seed=1)
+    for G, A in ((gram(W, CPU), tall(W)), (gram_of_update(pair(W, B)), tall(B - W))):
+        torch.testing.assert_close(G, A.T @ A, rtol=1e-12, atol=1e-12)
+        assert torch.equal(G, G.T)
+
+
+@pytest.mark.parametrize("elements", [5, 1000])
+@pytest.mark.parametrize("shape", [(7, 3), (3, 7), (4, 4), (1, 9), (9, 1), (0, 3), (3, 0)], ids=str)
+def test_tall_chunks_stack_to_the_tall_matrix(monkeypatch, elements, shape):
+    monkeypatch.setattr(linalg, "_CHUNK_ELEMENTS", elements)
+    W = normal(*shape, dtype=torch.float16)
+    pieces = list(tall_chunks(W, CPU))
+    assert torch.equal(torch.cat([torch.zeros(0, min(shape)).double(), *pieces]), tall(W).double())
+    strides = [piece.stride() for piece in tall_chunks(W.T.contiguous().T, CPU)]
+    assert [piece.stride() for piece in pieces] == strides
 
 
 @pytest.mark.parametrize("elements", [1, 7, 40])

@@ -9,16 +9,17 @@ from seeded import CPU, FLOATS, decaying, normal, orthonormal, rotation, sized, 
 from sdi_gate.signals import linalg
 from sdi_gate.signals.depth import DepthWeighting
 from sdi_gate.signals.interface import Outcome
-from sdi_gate.signals.linalg import MatrixPair, factorise, gram, singular_values
+from sdi_gate.signals.intruders import count_intruder_dimensions
+from sdi_gate.signals.linalg import MatrixPair, gram, singular_values
 from sdi_gate.signals.matrices import (
     compare_matrices,
-    count_intruder_dimensions,
     effective_rank,
     signal_energy_share,
     spectrum_distance,
     stable_rank,
 )
 from sdi_gate.signals.spectral import METRIC, TensorComparison, spectral_divergence
+from sdi_gate.signals.spectrum import spectrum_of
 
 UNIFORM = DepthWeighting()
 SEEDS = st.integers(0, 2**32)
@@ -34,7 +35,7 @@ def compare(base, candidate, top_k=16):
 def intruders(base, candidate, k):
     pair = MatrixPair(base=base, candidate=candidate, device=CPU)
     return count_intruder_dimensions(
-        pair, factorise(gram(base, CPU)), factorise(gram(candidate, CPU)), k
+        pair, spectrum_of(base, CPU, k), spectrum_of(candidate, CPU, k), k
     )
 
 
