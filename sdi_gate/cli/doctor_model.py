@@ -27,7 +27,7 @@ from sdi_gate.policy.facts import Tier
 if TYPE_CHECKING:
     from sdi_gate.gate.workload import Memory
 
-_SIZE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?) ?([MBT])", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,4}(?:\.\d{1,3})?) ?([MBT])", re.ASCII | re.IGNORECASE)
 _UNITS = {"M": 10**6, "B": 10**9, "T": 10**12}
 # As GPUs are sold, in GB. What a card has beyond its name is left to the driver.
 GPUS = (16, 24, 48, 80, 141)
@@ -151,7 +151,11 @@ def _shape_of_config(ref: ModelRef, folder: Path) -> ModelShape:
         msg = f"transformers cannot make a model of {CONFIG} of {ref}: {type(exc).__name__}: {exc}"
         hint = "give its size instead, such as --model 7B"
         raise FormatError(msg[:400], hint=hint) from exc
-    return shape_of(skeleton.shapes, skeleton.vocabulary)
+    shape = shape_of(skeleton.shapes, skeleton.vocabulary)
+    if not shape.num_parameters > 0:
+        msg = f"{CONFIG} of {ref} describes a model without parameters"
+        raise FormatError(msg, hint="give its size instead, such as --model 7B")
+    return shape
 
 
 def rows_of(text: str) -> dict[str, object]:

@@ -68,6 +68,7 @@ class BaseFindings:
         plan: What runs from here on.
         readings: What it does with the probe.
         outputs: What its linear maps are given; None if there was no memory for that.
+        outputs_short: Why that is not there, or not in the loss's metric; empty if it is.
         curvature: Its draws; None if curvature is not measured.
         parameters: What changes every number that rests on the probe.
         reused: Sentences on its profile.
@@ -76,6 +77,7 @@ class BaseFindings:
     plan: Plan
     readings: BaseReadings
     outputs: OutputReadings | None
+    outputs_short: str
     curvature: BaseCurvature | None
     parameters: tuple[tuple[str, str], ...]
     reused: tuple[str, ...]
@@ -92,7 +94,7 @@ def measure_base(scan: ModelScan, plan: Plan) -> tuple[BaseFindings, OutputHead]
         What is kept of it, and its head.
 
     Raises:
-        ShortOfMemory: If there is no memory for the base or for its pass over the probe.
+        ShortOfMemory: If there is no memory for the base, for its pass over the probe or its head.
     """  # noqa: DOC502 - raised by the steps
     # 1. Load the base
     running = load(scan, scan.weights.base, scan.changes[0], plan)
@@ -100,7 +102,7 @@ def measure_base(scan: ModelScan, plan: Plan) -> tuple[BaseFindings, OutputHead]
     readings, settings, said = read_probe(scan, running, plan.settings)
     plan = replace(plan, settings=settings)
     # 3. Inputs of the linear maps
-    outputs = _read_outputs(scan, running, plan)
+    outputs, outputs_short = _read_outputs(scan, running, plan)
     # 4. Curvature
     forward_s = None if said else scan.stages.seconds_of("probe-base")
     again = replan(plan, scan.stages.seconds, forward_s)
@@ -109,11 +111,12 @@ def measure_base(scan: ModelScan, plan: Plan) -> tuple[BaseFindings, OutputHead]
     plan = again
     curvature, plan, told = draw_base(scan, running, plan)
     # 5. The head
-    head = take_head(running, readings)
+    head, _ = with_less_memory("the base's head", lambda at: take_head(running, at), (readings,))
     found = BaseFindings(
         plan=plan,
         readings=readings,
         outputs=outputs,
+        outputs_short=outputs_short,
         curvature=curvature,
         parameters=running.parameters,
         reused=(*said, *told),
@@ -239,7 +242,9 @@ def _draw_by(
     return made, () if known is None else (_refused("curvature"),)
 
 
-def _read_outputs(scan: ModelScan, running: Running, plan: Plan) -> OutputReadings | None:
+def _read_outputs(
+    scan: ModelScan, running: Running, plan: Plan
+) -> tuple[OutputReadings | None, str]:
     full = plan.decision.ran is Tier.FULL
 
     def read(with_gradients: bool) -> OutputReadings:
@@ -247,9 +252,12 @@ def _read_outputs(scan: ModelScan, running: Running, plan: Plan) -> OutputReadin
 
     try:
         with scan.stages.stage("outputs-base"):
-            return with_less_memory("reading inputs", read, (True, False) if full else (False,))[0]
-    except ShortOfMemory:
-        return None  # the weight signals then have no numbers on the probe, and their ids say so
+            found, whole = with_less_memory(
+                "reading inputs", read, (True, False) if full else (False,)
+            )
+    except ShortOfMemory as exc:
+        return None, str(exc)
+    return found, "" if whole is full else "reading inputs with gradients ran out of memory"
 
 
 def batch_sizes(settings: Settings) -> tuple[Settings, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,8 @@ def _made_with(base: OpenModel, request: ScanRequest) -> _Parameters:
         ("config", _digest(digests)),
         ("dequantised-by", f"{dequantised.library} {dequantised.version}" if dequantised else ""),
         ("device", device_names(request.places)),
+        # Runners that share a folder need not be alike, and rounding goes by the instructions.
+        ("processor", f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"),
         ("sdi-gate", metadata.version("sdi-gate")),
         ("torch", torch.__version__),
         ("transformers", metadata.version("transformers")),

@@ -15,12 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from sdi_gate.gate.base_tiers import batch_sizes, load, measure_base
 from sdi_gate.gate.full_tier import candidate_draws, shift_of
 from sdi_gate.gate.memory import ShortOfMemory, release, with_less_memory
 from sdi_gate.gate.outputs import compare_outputs_of
 from sdi_gate.gate.probe_tier import compare_candidate
-from sdi_gate.gate.replan import without_curvature
+from sdi_gate.gate.replan import without_curvature, without_outputs
 from sdi_gate.signals.interface import Outcome
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def measure_models(scan: ModelScan, plan: Plan) -> ModelTiers:
     Returns:
         What was found. Where memory ran out, the plan says so.
     """
+    base = None
     try:
         # 1. The base
         base, head = measure_base(scan, plan)
@@ -74,7 +77,8 @@ def measure_models(scan: ModelScan, plan: Plan) -> ModelTiers:
         probed = _compare(scan, candidate, base, head)
     except ShortOfMemory as exc:
         release()
-        return ModelTiers(plan=plan.lowered(str(exc)))
+        reused = () if base is None else base.reused
+        return ModelTiers(plan=plan.lowered(str(exc)), reused=reused)
     del head
     results: tuple[SignalResult, ...] = (probed.representation, probed.behaviour)
     if not all(result.outcome is Outcome.MEASURED for result in results):
@@ -86,7 +90,8 @@ def measure_models(scan: ModelScan, plan: Plan) -> ModelTiers:
     if drawn is not None and base.curvature is not None:
         results = (*results, shift_of(base.curvature, drawn, base.parameters, ran.settings))
     # 5. Linear maps
-    return replace(_tiers(base, results, probed), plan=ran, outputs=_compare_outputs(scan, base))
+    outputs, ran = _compare_outputs(scan, base, ran)
+    return replace(_tiers(base, results, probed), plan=ran, outputs=outputs)
 
 
 def _compare(
@@ -121,14 +126,27 @@ def _draw_candidate(
     return drawn, base.plan
 
 
-def _compare_outputs(scan: ModelScan, base: BaseFindings) -> OutputComparisons | None:
-    if base.outputs is None:
-        return None
-    request = scan.request
-    with scan.stages.stage("outputs"):
-        return compare_outputs_of(
-            scan.weights, base.outputs, base.plan.settings, request.device, scan.progress
-        )
+def _compare_outputs(
+    scan: ModelScan, base: BaseFindings, plan: Plan
+) -> tuple[OutputComparisons | None, Plan]:
+    readings = base.outputs
+    if readings is None:
+        return None, without_outputs(plan, base.outputs_short)
+
+    def compare(device: torch.device) -> OutputComparisons:
+        settings = base.plan.settings
+        return compare_outputs_of(scan.weights, readings, settings, device, scan.progress)
+
+    device, cpu = scan.request.device, torch.device("cpu")
+    try:
+        with scan.stages.stage("outputs"):
+            found, _ = with_less_memory(
+                "comparing the linear maps", compare, tuple(dict.fromkeys((device, cpu)))
+            )
+    except ShortOfMemory as exc:
+        return None, without_outputs(plan, str(exc))
+    short = base.outputs_short
+    return found, without_outputs(plan, short, metric_only=True) if short else plan
 
 
 def _tiers(

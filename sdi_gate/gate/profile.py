@@ -11,7 +11,7 @@ measured the same to the last bit, and nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sdi_gate.errors import FormatError, StorageError, UsageError
@@ -69,7 +69,7 @@ def make_profile(request: ProfileRequest, effects: Effects) -> tuple[str, ...]:
         effects: Sources, progress, clocks.
 
     Returns:
-        Names of the parts that are in the store now.
+        Names of the parts that a scan can use: none that is not the same each time, or not finite.
 
     Raises:
         UsageError: If the base is an adapter.
@@ -139,8 +139,9 @@ def _keep_model(
     )
     try:
         running = load(scan, weights.base, scan.changes[0], plan)
-        read_probe(scan, running, plan.settings)
+        readings, settings, _ = read_probe(scan, running, plan.settings)
     except ShortOfMemory as exc:
         raise StorageError(str(exc), hint="use a machine with more memory") from exc
-    drawn, _, _ = draw_base(scan, running, plan)
-    return (keys.PROBE,) if drawn is None else (keys.PROBE, keys.CURVATURE)
+    drawn, _, _ = draw_base(scan, running, replace(plan, settings=settings))
+    kept = ((keys.PROBE, readings.is_worth_keeping), (keys.CURVATURE, drawn and drawn.is_finite))
+    return tuple(name for name, is_kept in kept if is_kept)

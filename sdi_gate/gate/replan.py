@@ -127,6 +127,25 @@ def without_curvature(plan: Plan, reason: str) -> Plan:
     return _with_curvature(plan, None, f"for {reason}")
 
 
+def without_outputs(plan: Plan, reason: str, *, metric_only: bool = False) -> Plan:
+    """Return the plan that does not compare the linear maps by what they do to their inputs.
+
+    Args:
+        plan: The plan.
+        reason: What happened, such as ``reading inputs ran out of memory``.
+        metric_only: Whether they are compared, but not in the loss's metric.
+
+    Returns:
+        The plan; the tier that these numbers belong to is no longer whole.
+    """
+    what = "no comparison of the linear maps" + (" in the loss's metric" if metric_only else "")
+    most = Tier.PROBE if metric_only else Tier.WEIGHTS
+    decision = plan.decision
+    whole = min(most, decision.ran if decision.whole is None else decision.whole)
+    cuts = (*decision.cuts, f"{what}, for {reason}")
+    return replace(plan, decision=replace(decision, whole=whole, cuts=cuts))
+
+
 def _with_curvature(plan: Plan, settings: Settings | None, why: str) -> Plan:
     joint = settings is not None and settings.curvature_method is CurvatureMethod.JOINT
     in_time = why if plan.outlook is None else _in_time(plan.outlook)

@@ -233,7 +233,8 @@ def _is_entry(entry: Any, kind: type[float]) -> bool:  # noqa: ANN401 - as parse
         and len(entry) == 2
         and isinstance(entry[0], str)
         and type(entry[1]) is kind
-        and math.isfinite(entry[1])
+        # A whole number can be too long for a float.
+        and (kind is int or math.isfinite(entry[1]))
     )
 
 

@@ -107,7 +107,7 @@ def _judge_tier(policy: Policy, facts: Facts) -> Finding:
         f"The scan is of tier {facts.tier}{short}, and the policy requires tier"
         f" {policy.required_tier}"
     )
-    known = (facts.tier_reason, *(f"cut: {cut}" for cut in facts.cuts))
+    known = (facts.tier_reason, *(f"less was measured: {cut}" for cut in facts.cuts))
     told = "; ".join(part.rstrip(".") for part in known if part)
     why = "" if enough or not told else f": {told}"
     return Finding(

@@ -59,7 +59,8 @@ class Facts:
         notices: Sentences about what was seen and cannot be judged by a number, such as settings
             of generation that differ. Each gives a finding that warns, whatever the policy says.
         tier_reason: Why this tier ran and none higher; empty if there is nothing to say.
-        whole_tier: The highest tier of which nothing was cut; None for the tier itself.
+        whole_tier: The highest tier of which nothing was cut; None for the tier itself, or, where
+            there are cuts, for ``weights``.
         cuts: Sentences about what was measured on less than was asked for.
     """
 
@@ -91,7 +92,10 @@ class Facts:
 
         What was cut short is measured, and is not what was required.
         """
-        return self.tier if self.whole_tier is None else min(self.tier, self.whole_tier)
+        if self.whole_tier is None:
+            # Whoever cut something and does not say how much is left whole has left nothing whole.
+            return Tier.WEIGHTS if self.cuts else self.tier
+        return min(self.tier, self.whole_tier)
 
     def signal(self, name: SignalName) -> SignalResult | None:
         """Return the result of a signal.

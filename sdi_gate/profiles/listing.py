@@ -93,7 +93,8 @@ def base_folders(folder: Path, owners: frozenset[int]) -> Iterator[Path]:
 def _entries_in(folder: Path, owners: frozenset[int]) -> Iterator[Entry]:
     for path in sorted(folder.iterdir()):
         match = _DESCRIPTION.fullmatch(path.name)
-        if match:
+        # A folder is no part, whatever its name: nobody could read or remove it as one.
+        if match and not (path.is_dir() and not path.is_symlink()):
             try:
                 yield _entry_of(path, match[1], owners)
             except FileNotFoundError:

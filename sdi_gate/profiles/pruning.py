@@ -154,6 +154,8 @@ def _written(path: Path) -> int | None:
 
 def _remove(path: Path) -> int:
     size_bytes = file_size(path) or 0
+    if path.is_dir() and not path.is_symlink():
+        return 0  # None of ours, whatever its name, and nothing that is in the way of the others.
     try:
         path.unlink()
     except FileNotFoundError:

@@ -25,6 +25,7 @@ _MAX_SETTINGS = 10
 _MAX_FILES = 40
 _MAX_STAGES = 40
 _MAX_PARAMETERS = 20
+_MAX_REUSED = 10
 _DIGEST_LIMIT = 80
 
 
@@ -136,7 +137,8 @@ def cost_section(document: ResultDocument) -> Section:
     )
     head = ("Stage", "Time", "Peak host memory", "Peak device memory")
     total = duration(sum(stage.seconds for stage in stages))
-    reused = tuple(f"{clean(found, SENTENCE_LIMIT).rstrip('.')}." for found in cost.reused)
+    told = cost.reused[:_MAX_REUSED]
+    reused = tuple(f"{clean(found, SENTENCE_LIMIT).rstrip('.')}." for found in told)
     return Section(
         title="Cost",
         sentences=(f"Started {clean(cost.started_at)} (UTC); {total} in all.", *reused),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from sdi_gate.report.numbers import exact, number, with_error
 from sdi_gate.report.parts import (
     ABSENT,
-    SENTENCE_LIMIT,
     FindingLine,
     Section,
     Table,
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 _MAX_FINDINGS = 40
 _SEVERITY = ("fail", "inconclusive", "warn", "pass")
 _FIRST_CLOSED_CODE = 10
+# Long enough for a tier of which every part was cut.
+_REASON_LIMIT = 600
 # Beyond this a standard error says only that the call is not close.
 _MANY_ERRORS = 100
 
@@ -132,7 +133,7 @@ def _row(finding: FindingEntry, document: ResultDocument) -> tuple[str, ...]:
 def _sentence(finding: FindingEntry, document: ResultDocument) -> str:
     limit, label = _limit(finding), _label(finding, document)
     if finding.observed is None or finding.margin is None or limit is None:
-        reason = clean(finding.reason, SENTENCE_LIMIT)
+        reason = clean(finding.reason, _REASON_LIMIT)
         return f"{label}: {reason}" if is_index(finding.metric) else reason
     kind = "warning" if limit == finding.warn and finding.status != "fail" else "failing"
     beyond = "below" if finding.bound == "lower" else "above"

@@ -144,7 +144,7 @@ def _signal_row(name: str, signal: SignalEntry | None) -> tuple[str, ...]:
         quantity(signal.metric, signal.headline),
         clean(signal.metric, 60),
         where(layer, stratum),
-        meaning(name),
+        meaning(name, signal.metric),
     )
 
 

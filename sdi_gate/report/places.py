@@ -8,6 +8,7 @@ from sdi_gate.report.numbers import number, with_error
 from sdi_gate.report.parts import ABSENT, Bar, Chart, Section, Table, clean
 from sdi_gate.report.words import (
     FOUR_SIGNALS,
+    STAND_INS,
     index_label,
     outcome_clause,
     rows_by_layer,
@@ -149,34 +150,59 @@ def strata_section(document: ResultDocument, *, errors: bool) -> Section:
     Returns:
         The section; sentences if nothing was measured by stratum.
     """
+    metrics = _stratum_metrics(document)
+    marked = tuple(metric for metric, _, is_marked in metrics if is_marked)
     columns = {
         metric: rows
-        for metric, signal, _ in _STRATUM_METRICS
+        for metric, signal, _ in metrics
         if (rows := rows_by_stratum(document.signal(signal), metric))
     }
-    entries = () if document.probe is None else document.probe.strata
-    sizes = {entry.name: str(entry.num_samples) for entry in entries}
-    names = tuple(dict.fromkeys((*sizes, *(name for rows in columns.values() for name in rows))))
     if not columns:
         return Section(title="Strata", sentences=("Nothing was measured by stratum.",))
-    cells = [_column(metric, rows, names, errors=errors) for metric, rows in columns.items()]
-    samples = [sizes.get(name, ABSENT) for name in names]
-    labels = [clean(name, 60) for name in names]
-    lines = tuple(zip(labels, *cells, samples, strict=True))
+    cells = {metric: (rows, metric in marked) for metric, rows in columns.items()}
+    lines = _strata_lines(document, cells, errors=errors)
     table = Table(
         key="strata",
         nouns="strata",
         head=("Stratum", *columns, "samples"),
         rows=lines[:_MAX_STRATA],
         total=len(lines),
-        essential=1 + sum(metric in columns for metric, _, marked in _STRATUM_METRICS if marked),
+        essential=1 + sum(metric in columns for metric in marked),
         is_numeric=(False, *(True,) * (len(columns) + 1)),
     )
-    marked = tuple(metric for metric, _, is_marked in _STRATUM_METRICS if is_marked)
     shown = tuple(metric for metric in columns if errors or metric in marked)
     legend = _legend(shown)
     return Section(
         title="Strata", sentences=(legend, *_strata_sentences(document)), tables=(table,)
+    )
+
+
+def _strata_lines(
+    document: ResultDocument,
+    columns: dict[str, tuple[dict[str, MeasurementEntry], bool]],
+    *,
+    errors: bool,
+) -> tuple[tuple[str, ...], ...]:
+    entries = () if document.probe is None else document.probe.strata
+    sizes = {entry.name: str(entry.num_samples) for entry in entries}
+    places = (*sizes, *(name for rows, _ in columns.values() for name in rows))
+    names = tuple(dict.fromkeys(places))
+    cells = [_column(rows, names, marks=marks, errors=errors) for rows, marks in columns.values()]
+    samples = [sizes.get(name, ABSENT) for name in names]
+    labels = [clean(name, 60) for name in names]
+    return tuple(zip(labels, *cells, samples, strict=True))
+
+
+def _stratum_metrics(document: ResultDocument) -> tuple[tuple[str, str, bool], ...]:
+    # A signal that has a stand-in for its headline has the strata of that.
+    entries = {name: document.signal(name) for _, name, _ in _STRATUM_METRICS}
+    heads: dict[str, str] = {
+        entry.name: entry.metric
+        for entry in entries.values()
+        if entry is not None and entry.metric in STAND_INS
+    }
+    return tuple(
+        (heads.get(name, metric), name, is_marked) for metric, name, is_marked in _STRATUM_METRICS
     )
 
 
@@ -209,12 +235,11 @@ def _legend(metrics: Sequence[str]) -> str:
 
 
 def _column(
-    metric: str, rows: dict[str, MeasurementEntry], names: Sequence[str], *, errors: bool
+    rows: dict[str, MeasurementEntry], names: Sequence[str], *, marks: bool, errors: bool
 ) -> list[str]:
-    marked = {name for name, _, is_marked in _STRATUM_METRICS if is_marked}
     values = {name: row.estimate.value for name, row in rows.items()}
     top = max(values.values())
-    spread = metric in marked and top > min(values.values())
+    spread = marks and top > min(values.values())
     return [
         _cell(rows.get(name), errors=errors) + (" *" if spread and values.get(name) == top else "")
         for name in names

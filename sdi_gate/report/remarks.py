@@ -66,16 +66,22 @@ def tier_section(document: ResultDocument) -> Section:
 
 
 def unusual_settings(document: ResultDocument) -> tuple[str, ...]:
-    """Return a sentence on settings that are not the defaults, which move the numbers.
+    """Return what makes these numbers compare only with others that were made so too.
 
     Args:
         document: The result.
 
     Returns:
-        One sentence, or none.
+        A sentence on settings that are not the defaults and one on what was cut, as far as there
+        are any.
     """
     found = "; ".join(_unusual(document))
-    return (f"Not the default settings: {found}.",) if found else ()
+    cuts = document.tier.cuts[:_MAX_REMARKS]
+    less = "; ".join(clean(cut, SENTENCE_LIMIT).rstrip(".") for cut in cuts)
+    return (
+        *((f"Not the default settings: {found}.",) if found else ()),
+        *((f"Less was measured than was asked for: {less}.",) if less else ()),
+    )
 
 
 def _unusual(document: ResultDocument) -> Iterator[str]:
@@ -96,6 +102,10 @@ def _unusual(document: ResultDocument) -> Iterator[str]:
         yield f"calibration own: {clean(document.calibration.name)}"
     if document.environment.seed != 0:
         yield f"seed {document.environment.seed}"
+    device, dtype = document.environment.device, document.environment.compute_dtype
+    usual = "float32" if device == "cpu" else "bfloat16"
+    if document.probe is not None and dtype != usual:  # at tier weights no model runs
+        yield f"computed in {clean(dtype)}"
 
 
 def _depth_weights(text: str) -> str:

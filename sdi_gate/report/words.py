@@ -24,6 +24,9 @@ FOUR_SIGNALS = (
     "weight-geometry",
 )
 
+# Headlines that a signal has where its own could not be measured.
+STAND_INS = frozenset({"fisher-trace-shift"})
+
 _UNITS = {
     "cka-angle": "rad",
     "kl-divergence": "nats per token",
@@ -46,6 +49,11 @@ _MEANINGS = {
         "same sharpness gives 0; 1 means that one side is flat or that the sign differs. "
         "Sampling noise pushes it up."
     ),
+    "fisher-trace-shift": (
+        "How much the squared gradients of the loss (the trace of the Fisher matrix) have changed, "
+        "mean over strata: taken in place of the Hessian's trace, and another number. The same "
+        "size gives 0; 1 means that one side has no gradients. Sampling noise pushes it up."
+    ),
     "weight-geometry": (
         "How far the weights have moved, relative to their size. 0 means that every compared "
         "weight is equal; there is no upper bound."
@@ -67,16 +75,17 @@ _MEANINGS = {
 }
 
 
-def meaning(name: str) -> str:
+def meaning(name: str, metric: str = "") -> str:
     """Say what a signal or a behaviour metric is.
 
     Args:
         name: Name of the signal or metric.
+        metric: The signal's headline, which can be a stand-in with a meaning of its own.
 
     Returns:
         One to three plain sentences.
     """
-    return _MEANINGS[name]
+    return _MEANINGS[metric if metric in STAND_INS else name]
 
 
 def unit(metric: str) -> str:

@@ -95,7 +95,7 @@ def spectrum_of(W: Tensor, device: torch.device, top_k: int = TOP_K) -> MatrixSp
     V = top_eigenvectors(G, s.square(), k, _SPARE_VECTORS)
     if V is None:
         return _first(factorise(G), k + _SPARE_VECTORS)
-    return MatrixSpectrum(s=s, V=V, rank=numerical_rank(s))
+    return MatrixSpectrum(s=s, V=_laid_out(V), rank=numerical_rank(s))
 
 
 def check_spectrum(W: Tensor, spectrum: MatrixSpectrum, top_k: int = TOP_K) -> bool:
@@ -146,4 +146,10 @@ def _agrees(W: Tensor, s: Tensor, V: Tensor) -> bool:
 
 
 def _first(factors: Factors, kept: int) -> MatrixSpectrum:
-    return MatrixSpectrum(s=factors.s, V=factors.V[:, :kept].clone(), rank=factors.rank)
+    return MatrixSpectrum(s=factors.s, V=_laid_out(factors.V[:, :kept]), rank=factors.rank)
+
+
+def _laid_out(V: Tensor) -> Tensor:
+    # As it will be when it comes from a file, row after row: the last bit of a product can depend
+    # on that. A copy, so that nothing larger stays alive behind it.
+    return V.clone(memory_format=torch.contiguous_format)

@@ -157,10 +157,12 @@ def test_a_log_gets_one_plain_line_per_stage_and_the_result_none_of_it(check_her
         "digest",
         "digest",
         "weights",
+        "probe-base",
+        "outputs-base",
         "probe",
         "outputs",
     ]
-    assert all(re.fullmatch(r"sdi-gate: \w+: \d+ done in \d+\.\d s", line) for line in lines)
+    assert all(re.fullmatch(r"sdi-gate: [\w-]+: \d+ done in \d+\.\d s", line) for line in lines)
     assert "\x1b" not in ended.err + ended.out
     assert "sdi-gate:" not in ended.out
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from sdi_gate.cli.options import ScanOptions
 from sdi_gate.cli.precheck import needs_hub
-from sdi_gate.cli.scanning import _sources, make_request
+from sdi_gate.cli.scanning import make_request, sources_for
 from sdi_gate.models.ref import ModelRef, Scheme
 
 PREFIX = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -75,7 +75,7 @@ def test_a_base_that_was_not_given_is_none_and_then_the_hub_is_a_source(base, re
     request = make_request(options(base), None)
     assert request.base == ref
     schemes = {Scheme.FILE} if ref is not None else {Scheme.FILE, Scheme.HUB}
-    assert _sources(request).keys() == schemes
+    assert sources_for((request.base, request.candidate)).keys() == schemes
 
 
 @pytest.mark.parametrize("command", [("scan",), ("check", "--policy", "policies/default.yml")])

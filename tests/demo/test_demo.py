@@ -97,6 +97,7 @@ def test_both_are_judged_against_the_base_by_the_default_policy_without_network(
             "--policy": "policies/default.yml",
             "--out": f"somewhere/{name}",
             "--threads": "1",
+            "--cache": "somewhere/cache",
         }
     assert stage.told["offline"] == {"1"}
 

@@ -223,7 +223,9 @@ def test_seconds_are_of_the_busy_threads_alone():
 
 
 STUCK = """
-import sys, time
+import signal, sys, time
+# A process that was started in the background ignores SIGINT, and so would its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[:] = {paths!r}
 from sdi_gate.gate.pipeline import Crew, Job, run_jobs
 def compute(_):
@@ -247,7 +249,10 @@ def test_an_interrupt_ends_a_process_whose_workers_never_end():
         assert process.stdout is not None
         assert process.stdout.readline() == "at work\n"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert errors == ""
 

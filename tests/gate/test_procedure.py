@@ -484,7 +484,8 @@ def test_progress_clock_and_time_of_day_are_those_of_the_caller(folders):
     told = ("weights", "probe-base", "outputs-base", "curvature", "probe", "outputs")
     assert seen == ["digest", *told]
     for name in told:
-        steps = [(done, total) for stage, done, total, _ in recorder.calls if stage == name]
+        calls = [(done, total) for stage, done, total, _ in recorder.calls if stage == name]
+        steps = [*dict.fromkeys(calls)]  # half of the curvature ends where the other begins
         assert steps == [(i, steps[-1][1]) for i in range(steps[-1][1] + 1)]
 
 

@@ -111,6 +111,7 @@ BROKEN = {
     "no rank": ({"matrices": [["k", 1.5]]}, 1),
     "no tensors": ({"matrices": [["k", 3]] * 2}, 2),
     "a rank beyond the matrix": ({"matrices": [["k", 99]]}, 1),
+    "a rank beyond any float": ({"matrices": [["k", 10**400]]}, 1),
     "sums that are none": ({"matrices": [], "sums": [["k", "x"], ["k", float("inf")], 3]}, 0),
 }
 

@@ -230,7 +230,7 @@ def test_a_scan_with_cuts_says_them_all_and_up_to_where_it_is_whole():
     )
     assert found(judge(policy, facts), "required-tier").reason == (
         "The scan is of tier full, whole up to tier weights, and the policy requires tier full: "
-        "the budget allows no more; cut: one; cut: two."
+        "the budget allows no more; less was measured: one; less was measured: two."
     )
 
 

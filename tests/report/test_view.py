@@ -350,6 +350,60 @@ def test_the_worst_stratum_of_each_metric_is_marked():
     assert not any("*" in cell for cell in lines["general"])
 
 
+def with_fisher_in_place_of_the_hessian():
+    """Curvature from first derivatives alone: the same rows under the name of their headline."""
+
+    def renamed(entry):
+        lines = (*entry.measurements, docs.row("hessian-trace-base", 1.0, stratum="code"))
+        return entry.model_copy(
+            update={
+                "metric": "fisher-trace-shift",
+                "measurements": tuple(
+                    line.model_copy(update={"metric": "fisher-trace-shift"})
+                    if line.metric == "trace-shift"
+                    else line
+                    for line in lines
+                ),
+            }
+        )
+
+    signals = docs.failing().signals
+    return build_view(
+        docs.document(
+            signals=tuple(renamed(s) if s.name == "curvature-shift" else s for s in signals)
+        )
+    )
+
+
+def test_a_stand_in_for_the_trace_has_its_own_words_and_its_own_column_of_strata():
+    view = with_fisher_in_place_of_the_hessian()
+    line = rows(view.signals, "signals")["curvature-shift"]
+    assert line[2] == "fisher-trace-shift"
+    assert line[3] == "layers.3, stratum multilingual"
+    assert "in place of the Hessian's trace" in line[4]
+    strata = table(view.strata, "strata")
+    assert strata.head[2] == "fisher-trace-shift"
+    assert "trace-shift" not in strata.head
+    assert rows(view.strata, "strata")["multilingual"][2] == "0.413 ± 0.032 *"
+    assert table(view.strata_brief, "strata").essential == 6
+    assert "does not average" in " ".join(view.layers.sentences)
+
+
+def test_the_fisher_trace_is_no_column_where_the_hessian_was_measured():
+    def with_fisher_rows(entry):
+        more = tuple(docs.row("fisher-trace-shift", 0.2, stratum=name) for name in docs.STRATA)
+        return entry.model_copy(update={"measurements": (*entry.measurements, *more)})
+
+    signals = tuple(
+        with_fisher_rows(entry) if entry.name == "curvature-shift" else entry
+        for entry in docs.failing().signals
+    )
+    view = build_view(docs.document(signals=signals))
+    assert table(view.strata, "strata").head[2] == "trace-shift"
+    assert "fisher-trace-shift" not in table(view.strata, "strata").head
+    assert "sharpness" in rows(view.signals, "signals")["curvature-shift"][4]
+
+
 def test_the_brief_strata_have_no_standard_errors():
     assert "±" not in str(build_view(docs.failing()).strata_brief.tables)
 
@@ -438,6 +492,44 @@ def test_settings_that_are_not_the_defaults_stand_under_the_verdict():
         "seed 3."
     )
     assert len(build_view(docs.passing()).deciding) == 2
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "ran", "remarks"),
+    [
+        ("cpu", "float32", "probe", ()),
+        ("cpu", "bfloat16", "probe", ("Not the default settings: computed in bfloat16.",)),
+        ("cpu", "bfloat16", "weights", ()),  # no model ran
+        ("a GPU", "bfloat16", "probe", ()),
+        ("a GPU", "float32", "probe", ("Not the default settings: computed in float32.",)),
+    ],
+)
+def test_another_type_than_the_usual_one_of_the_device_is_no_default(device, dtype, ran, remarks):
+    environment = docs.environment().model_copy(update={"device": device, "compute_dtype": dtype})
+    view = build_view(docs.document(ran=ran, environment=environment))
+    assert view.deciding[1:] == remarks
+
+
+def test_what_was_cut_stands_under_the_verdict_and_under_the_tier():
+    cuts = ("no curvature, to keep to the budget", "100 of 333 probe samples")
+    tier = docs.document().tier.model_copy(update={"cuts": cuts})
+    view = build_view(docs.document(tier=tier))
+    assert view.deciding[1:] == (f"Less was measured than was asked for: {'; '.join(cuts)}.",)
+    assert view.tier.sentences[1:] == tuple(f"Less was measured: {cut}." for cut in cuts)
+
+
+def test_the_reason_of_a_tier_with_every_kind_of_cut_is_shown_whole():
+    reason = (
+        "The scan is of tier probe, whole up to tier weights, and the policy requires tier full: "
+        "with a budget of 1h30m this machine does no more; less was measured: curvature by first "
+        "derivatives alone (Fisher), without the Hessian's, for memory is short; less was "
+        "measured: 2 of 8 curvature draws for each stratum, to keep to the budget of 1h30m; less "
+        "was measured: 315 of 1000 probe samples, at least 35 of every stratum, to keep to the "
+        "budget of 1h30m."
+    )
+    finding = docs.plain_finding("required-tier", "inconclusive", reason)
+    assert judged(finding).finding_lines[0].sentence == reason
+    assert reason in judged(finding).deciding[0]
 
 
 def test_a_probe_set_of_another_name_and_another_scheme_of_depth_are_no_defaults_either():
