@@ -235,11 +235,11 @@ def _draw_by(
     if known is not None:
         found = quadratic_forms(running, update, settings, scan.progress, known)
         if found is not None:
-            return found, (_reused("curvature"),)
+            return found, (_reused("curvature draws"),)
     made = base_draws(running, update, settings, scan.progress)
     if made.is_finite:
         request.store.save(key, made.to_part())
-    return made, () if known is None else (_refused("curvature"),)
+    return made, () if known is None else (_refused("curvature draws"),)
 
 
 def _read_outputs(

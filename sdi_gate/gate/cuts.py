@@ -125,7 +125,7 @@ def _cuts(
         return ()
     if not rung.sixteenths:
         why = in_time if machine.holds(work.memory(Tier.PROBE)) else _SHORT
-        return (f"the weights only, and no forward pass, {why}",)
+        return (f"no forward pass, the weights alone, {why}",)
     found: list[str] = []
     if ceiling is Tier.FULL:
         got = rung.settings if rung.curvature else None
@@ -135,7 +135,7 @@ def _cuts(
         found.extend(curvature_cuts(work.settings, got, (why, in_time)))
     strata = part_of(work, rung).strata
     if sum(strata.values()) < work.num_samples:
-        counts = f"{sum(strata.values())} of {work.num_samples} probe samples"
+        counts = f"{sum(strata.values())} probe samples instead of {work.num_samples}"
         found.append(f"{counts}, at least {min(strata.values())} of every stratum, {in_time}")
     return tuple(found)
 
@@ -170,8 +170,8 @@ def curvature_cuts(asked: Settings, got: Settings | None, why: tuple[str, str]) 
     if changed:
         found.append(f"{_way(got)}, {why[0]}")
     if got.curvature_draws < asked.curvature_draws:
-        draws = f"{got.curvature_draws} of {asked.curvature_draws} curvature draws"
-        found.append(f"{draws} for each stratum, {why[1]}")
+        draws = f"{got.curvature_draws} curvature draws for each stratum instead of"
+        found.append(f"{draws} {asked.curvature_draws}, {why[1]}")
     return tuple(found)
 
 

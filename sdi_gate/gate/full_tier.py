@@ -7,6 +7,7 @@ seed, in the order of the base's parameters, so that the candidate's pass draws 
 from __future__ import annotations
 
 import logging
+import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -88,8 +89,9 @@ def quadratic_forms(
 ) -> BaseCurvature | None:
     """Add the quadratic forms of an update to draws that were kept.
 
-    The first draw is made whole, and must be that which was kept to the bit. This finds kept
-    draws of another model, machine or version; it is no proof against whoever forges all others.
+    One draw is made whole, and must be that which was kept to the bit. This finds kept draws of
+    another model, machine or version. Nobody can know beforehand which draw it is: who forges half
+    of them is found out every other time.
 
     Args:
         running: The base and the probe.
@@ -104,15 +106,19 @@ def quadratic_forms(
     """
     draws = _Draws(running, settings, _shapes_of(running), 0)
     draws.tell(progress, 0)
-    first = _products(running, draws.draw(0), settings, update) if draws.made(cached) else None
-    if first is None or _table(first) != cached.tables[0]:
+    checked = secrets.randbelow(len(draws.plan))
+    whole = draws.made(cached)
+    again = _products(running, draws.draw(checked), settings, update) if whole else None
+    if again is None or _table(again) != cached.tables[checked]:
         _LOGGER.warning("the kept curvature is not that of this base here, and is made anew")
         return None
-    forms = [first.quadratic_form]
+    forms = [again.quadratic_form]
     if update is not None and settings.curvature_method is CurvatureMethod.JOINT:
-        for place in range(1, len(draws.plan)):
-            draws.tell(progress, place)
+        others = [place for place in range(len(draws.plan)) if place != checked]
+        for done, place in enumerate(others, start=1):
+            draws.tell(progress, done)
             forms.append(quadratic_form(running.loaded, draws.batch(place), update))
+        forms.insert(checked, forms.pop(0))
     draws.tell(progress, len(draws.plan))
     return replace(cached, quadratic=_together(forms))
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sdi_gate.gate.environment import device_names
+from sdi_gate.gate.readings import tokens_digest
 from sdi_gate.profiles.store import PartKey
 from sdi_gate.signals import curvature, geometry, representation, spectral
 
@@ -129,7 +130,6 @@ def _made_with(base: OpenModel, request: ScanRequest) -> _Parameters:
 def _run_with(
     base: OpenModel, request: ScanRequest, tokens: TokenizedProbe, changes: LoadingChanges
 ) -> _Parameters:
-    read = [[sample.stratum, *sample.ids] for sample in tokens.samples]
     loading = {
         "rounding": {name: str(dtype) for name, dtype in changes.rounding.items()},
         "untied": sorted(changes.untied),
@@ -140,7 +140,7 @@ def _run_with(
         ("compute-dtype", str(request.dtype)),
         ("loading", _digest(loading)),
         ("threads", str(torch.get_num_threads())),
-        ("tokens", _digest(read)),
+        ("tokens", tokens_digest(tokens)),
     )
 
 

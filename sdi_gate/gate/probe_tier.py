@@ -8,6 +8,7 @@ that the logits of a batch never exist.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sdi_gate.gate.predictions import behaviours_of, opened, split_of
-from sdi_gate.gate.readings import BaseReadings, num_predictions, tokens_digest
+from sdi_gate.gate.readings import BaseReadings, num_predictions
 from sdi_gate.gate.stages import Work
 from sdi_gate.models.activations import PooledActivations, output_head, predicting
 from sdi_gate.models.output_head import OutputHead, same_bits
@@ -92,11 +93,11 @@ def spot_check(running: Running, readings: BaseReadings, settings: Settings) -> 
         settings: Batch size: the same, or rounding may differ.
 
     Returns:
-        True if all that the batch shows is equal to the bit. Which batch it is depends on every
-        token of the probe.
+        True if all that the batch shows is equal to the bit. Nobody can know beforehand which
+        batch it is: who forges half of them is found out every other time.
     """
     groups = batches(running.probe.samples, settings.batch_size, running.device)
-    chosen = groups[int(tokens_digest(running.probe)[-8:], 16) % len(groups)]
+    chosen = groups[secrets.randbelow(len(groups))]
     collector = PooledActivations(running.loaded, len(running.probe.samples))
     with opened(running, collector) as head:
         rows = collector.rows(head, chosen)

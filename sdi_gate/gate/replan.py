@@ -41,7 +41,7 @@ def announcement(plan: Plan) -> tuple[str, ...]:
     """
     ran = f"plan: tier {plan.decision.ran} ({plan.decision.reason})"
     times = () if plan.outlook is None else _times(plan.outlook)
-    return (ran, *times, *(f"plan: cut: {cut}" for cut in plan.cuts))
+    return (ran, *times, *(f"plan: less is measured: {cut}" for cut in plan.cuts))
 
 
 def _times(outlook: Outlook) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ def _with_curvature(plan: Plan, settings: Settings | None, why: str) -> Plan:
     decision = replace(
         plan.decision,
         ran=Tier.FULL if joint else Tier.PROBE,
-        whole=Tier.PROBE,
+        whole=min(Tier.PROBE, plan.decision.whole or Tier.PROBE),
         cuts=curvature_cuts(plan.asked, settings, (why, in_time)),
     )
     return replace(

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 __all__ = ["FolderStore", "LayeredStore", "NoStore", "Part", "PartKey", "ProfileStore", "Use"]
 
 _logger = logging.getLogger(__name__)
+# Whoever ships a profile must learn that it is of no use here.
+_NOT_THERE = (
+    "the profile in %r has no part %r for this scan: it was made by other settings, of another"
+    " base, or on another kind of machine"
+)
 
 
 class Use(Enum):
@@ -82,6 +87,8 @@ class FolderStore:
         try:
             return self._load(key)
         except FileNotFoundError:
+            if self.use is Use.SOURCE:
+                _logger.warning(_NOT_THERE, str(self.folder), key.part)
             return None
         except (OSError, SdiGateError) as exc:
             self._warn("is not used", key, exc)

@@ -180,6 +180,7 @@ def safetensors_size(folder):
         ("0.1M", 2, "expected a size from 1M to 10T"),
         ("9999T", 2, "expected a size from 1M to 10T"),
         ("ftp:x", 2, "not a model reference"),
+        ("\N{ARABIC-INDIC DIGIT THREE}B", 2, "expected a size such as 7B or a reference"),
     ],
 )
 def test_doctor_refuses_what_is_no_model(model, code, words, run_here):
@@ -195,8 +196,13 @@ def test_doctor_refuses_what_is_no_model(model, code, words, run_here):
         ('{"model_type": "llama", "num_hidden_layers": 900000}', "cannot make a model"),
         ('{"model_type": "llama", "hidden_size": "wide"}', "'hidden_size' is 'wide'"),
         ('{"model_type": "llama", "hidden_act": "unheard-of"}', "cannot make a model"),
+        pytest.param(
+            '{"model_type": "llama", "hidden_size": 0, "head_dim": 0, "num_hidden_layers": 0}',
+            "describes a model without parameters",
+            marks=pytest.mark.filterwarnings("ignore:Initializing zero-element tensors"),
+        ),
     ],
-    ids=["absent", "no-object", "unknown", "endless", "nonsense", "odd"],
+    ids=["absent", "no-object", "unknown", "endless", "nonsense", "odd", "empty"],
 )
 def test_doctor_refuses_a_configuration_of_which_nothing_can_be_made(
     config, words, run_here, tmp_path

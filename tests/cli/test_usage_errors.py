@@ -89,7 +89,7 @@ def test_with_a_budget_a_person_is_told_the_plan_before_the_work(run_here, model
     told = scan_here(run_here, models, probe, tmp_path, "--no-cache", "--budget", "1h").err
     assert "sdi-gate: plan: tier probe (the budget of 1h suffices for it here)" in told
     assert told.index("sdi-gate: plan: about") < told.index("sdi-gate: weights: ")
-    assert "plan: cut" not in told
+    assert "less is measured" not in told
 
 
 def test_without_a_budget_nobody_is_told_of_a_plan(run_here, models, probe, tmp_path):

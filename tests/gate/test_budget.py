@@ -94,26 +94,29 @@ STEPS = {
 }
 CUTS = {
     "whole": (Tier.FULL, Tier.FULL, ()),
-    "7-draws": (Tier.FULL, Tier.PROBE, ("7 of 8 curvature draws for each stratum",)),
-    "2-draws": (Tier.FULL, Tier.PROBE, ("2 of 8 curvature draws for each stratum",)),
+    "7-draws": (Tier.FULL, Tier.PROBE, ("7 curvature draws for each stratum instead of 8",)),
+    "2-draws": (Tier.FULL, Tier.PROBE, ("2 curvature draws for each stratum instead of 8",)),
     "fisher": (Tier.PROBE, Tier.PROBE, ("curvature by first derivatives alone (Fisher)",)),
     "fisher-2-draws": (
         Tier.PROBE,
         Tier.PROBE,
-        ("curvature by first derivatives alone (Fisher)", "2 of 8 curvature draws"),
+        (
+            "curvature by first derivatives alone (Fisher)",
+            "2 curvature draws for each stratum instead of 8",
+        ),
     ),
     "no-curvature": (Tier.PROBE, Tier.PROBE, ("no curvature",)),
     "15-sixteenths": (
         Tier.PROBE,
         Tier.WEIGHTS,
-        ("no curvature", "190 of 201 probe samples, at least 5 of every stratum"),
+        ("no curvature", "190 probe samples instead of 201, at least 5 of every stratum"),
     ),
     "1-sixteenth": (
         Tier.PROBE,
         Tier.WEIGHTS,
-        ("no curvature", "29 of 201 probe samples, at least 5 of every stratum"),
+        ("no curvature", "29 probe samples instead of 201, at least 5 of every stratum"),
     ),
-    "weights": (Tier.WEIGHTS, Tier.WEIGHTS, ("the weights only, and no forward pass",)),
+    "weights": (Tier.WEIGHTS, Tier.WEIGHTS, ("no forward pass, the weights alone",)),
 }
 
 
@@ -145,7 +148,7 @@ def test_from_rich_to_poor_each_step_is_taken_in_its_order(step):
             ("curvature by first derivatives alone (Fisher)",),
         ),
         (bytes_of(method="fisher") - 1, NO_CURVATURE, ("no curvature",)),
-        (10**10, WEIGHTS, ("the weights only",)),
+        (10**10, WEIGHTS, ("no forward pass",)),
     ],
     ids=["whole", "8-blocks", "16-blocks", "fisher", "no-curvature", "weights"],
 )
@@ -163,7 +166,7 @@ def test_short_of_memory_and_of_time_each_cut_has_its_own_reason():
     assert found.rung == rung_of(method="blocks", draws=3)
     way, draws = found.cuts
     assert way.endswith("for memory is short")
-    assert draws.startswith("3 of 8 curvature draws")
+    assert draws.startswith("3 curvature draws for each stratum instead of 8")
     assert "to keep to the budget of" in draws
 
 
@@ -187,7 +190,7 @@ def test_the_weights_are_measured_whatever_the_budget():
     found = chosen(1.0)
     assert found.rung == WEIGHTS
     assert forecast(SEVEN, WEIGHTS, RATES).weights_s > 1.0
-    assert found.cuts == ("the weights only, and no forward pass, to keep to the budget of 1s",)
+    assert found.cuts == ("no forward pass, the weights alone, to keep to the budget of 1s",)
 
 
 def test_a_budget_counts_from_the_start_of_the_scan():

@@ -73,7 +73,7 @@ def test_kept_draws_without_a_candidate_have_no_quadratic_form(settings):
     assert found.quadratic is None
 
 
-def test_only_the_first_of_kept_draws_is_made_again(settings, monkeypatch):
+def test_only_one_of_kept_draws_is_made_again(settings, monkeypatch):
     kept = through_json(base_draws(running_of(), None, settings, QUIET))
     made = []
 
@@ -112,11 +112,24 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_forged_draws_are_refused(settings, caplog, name):
+def test_forged_draws_are_refused(settings, caplog, monkeypatch, name):
+    monkeypatch.setattr(full_tier.secrets, "randbelow", lambda _: 0)
     kept = through_json(base_draws(running_of(), None, settings, QUIET))
     forged = FORGERIES[name](kept)
     assert quadratic_forms(running_of(), update, settings, QUIET, forged) is None
     assert REFUSED in caplog.text
+
+
+def test_whichever_draw_is_checked_the_numbers_are_the_same_and_a_forged_one_is_found(
+    settings, monkeypatch
+):
+    whole = base_draws(running_of(), update, settings, QUIET)
+    kept = through_json(whole)
+    for place in range(len(kept.tables)):
+        monkeypatch.setattr(full_tier.secrets, "randbelow", lambda _, place=place: place)
+        assert quadratic_forms(running_of(), update, settings, QUIET, kept) == whole
+        forged = changed(kept, place, HESSIAN, 2 * kept.tables[place][HESSIAN])
+        assert quadratic_forms(running_of(), update, settings, QUIET, forged) is None
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)

@@ -80,7 +80,7 @@ def test_a_plan_of_no_time_is_the_weights_alone(pair):
     assert plan.tokens is None
     assert not plan.curvature
     assert plan.decision.ran is plan.decision.whole is Tier.WEIGHTS
-    assert plan.cuts == ("the weights only, and no forward pass, to keep to the budget of 0s",)
+    assert plan.cuts == ("no forward pass, the weights alone, to keep to the budget of 0s",)
     assert plan.probe == pair[0].probe
 
 
@@ -119,7 +119,7 @@ def test_what_will_be_done_is_said_before(pair, caplog):
     with caplog.at_level(logging.INFO, logger="sdi_gate.gate.replan"):
         announce(plan)
     assert [record.message for record in caplog.records] == [*announcement(plan)]
-    assert caplog.messages[-1] == "plan: cut: no curvature, for there is none"
+    assert caplog.messages[-1] == "plan: less is measured: no curvature, for there is none"
     assert "curvature" in caplog.messages[1]
 
 
@@ -155,7 +155,7 @@ def test_a_pass_that_took_longer_than_planned_cuts_curvature(pair):
     cut = replan(plan, 50.0, slower * planned_s)
     assert cut.settings.curvature_draws < 8
     assert cut.curvature
-    assert cut.cuts[0].startswith(f"{cut.settings.curvature_draws} of 8 curvature draws")
+    assert cut.cuts[0].startswith(f"{cut.settings.curvature_draws} curvature draws for each")
     assert cut.decision.ran is Tier.FULL
     assert cut.decision.whole is Tier.PROBE
     assert cut.decision.reason == "with a budget of 1m40s this machine does no more"
@@ -199,7 +199,9 @@ def test_a_plan_keeps_why_it_had_fewer_draws_when_memory_runs_out(pair):
     plan = replace(plan_of(pair, 100.0), asked=Settings(curvature_draws=8))
     way, draws = smaller(plan, "memory ran out").cuts
     assert way.endswith("for memory ran out")
-    assert draws == "2 of 8 curvature draws for each stratum, to keep to the budget of 1m40s"
+    assert (
+        draws == "2 curvature draws for each stratum instead of 8, to keep to the budget of 1m40s"
+    )
 
 
 def test_a_plan_in_bfloat16_takes_half_the_memory(pair):

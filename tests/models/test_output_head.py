@@ -221,6 +221,21 @@ def test_a_decoder_that_gives_no_named_states_does_not_come_apart():
     assert find_split(loaded, batch_of(5)) is None
 
 
+def test_logits_that_are_infinite_show_nothing_about_where_a_model_comes_apart():
+    model = model_of("llama")
+    inner = model.forward
+
+    def forward(**arguments):
+        output = inner(**arguments)
+        # Seen in the whole pass alone: a head by itself is given no tokens.
+        output.logits = output.logits.masked_fill(arguments["input_ids"][..., None] > 0, torch.inf)
+        return output
+
+    assert find_split(loaded_of(model), batch_of(5)) is not None
+    model.forward = forward
+    assert find_split(loaded_of(model), batch_of(5)) is None
+
+
 def test_states_that_are_not_finite_are_no_sign_of_a_model_that_does_not_come_apart():
     model = model_of("llama")
     with torch.no_grad():

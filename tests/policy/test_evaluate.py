@@ -209,7 +209,7 @@ def test_a_scan_of_a_lower_tier_says_why_it_ran_none_higher():
     )
 
 
-CUT = "2 of 8 curvature draws for each stratum, to keep to the budget of 5m"
+CUT = "2 curvature draws for each stratum instead of 8, to keep to the budget of 5m"
 
 
 @pytest.mark.parametrize("required", Tier)

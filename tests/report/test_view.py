@@ -511,7 +511,7 @@ def test_another_type_than_the_usual_one_of_the_device_is_no_default(device, dty
 
 
 def test_what_was_cut_stands_under_the_verdict_and_under_the_tier():
-    cuts = ("no curvature, to keep to the budget", "100 of 333 probe samples")
+    cuts = ("no curvature, to keep to the budget", "100 probe samples instead of 333")
     tier = docs.document().tier.model_copy(update={"cuts": cuts})
     view = build_view(docs.document(tier=tier))
     assert view.deciding[1:] == (f"Less was measured than was asked for: {'; '.join(cuts)}.",)
@@ -523,9 +523,9 @@ def test_the_reason_of_a_tier_with_every_kind_of_cut_is_shown_whole():
         "The scan is of tier probe, whole up to tier weights, and the policy requires tier full: "
         "with a budget of 1h30m this machine does no more; less was measured: curvature by first "
         "derivatives alone (Fisher), without the Hessian's, for memory is short; less was "
-        "measured: 2 of 8 curvature draws for each stratum, to keep to the budget of 1h30m; less "
-        "was measured: 315 of 1000 probe samples, at least 35 of every stratum, to keep to the "
-        "budget of 1h30m."
+        "measured: 2 curvature draws for each stratum instead of 8, to keep to the budget of 1h30m;"
+        " less was measured: 315 probe samples instead of 1000, at least 35 of every stratum, to"
+        " keep to the budget of 1h30m."
     )
     finding = docs.plain_finding("required-tier", "inconclusive", reason)
     assert judged(finding).finding_lines[0].sentence == reason
@@ -737,3 +737,11 @@ def test_a_calibration_of_ones_own_is_an_unusual_setting():
     own = docs.calibrated().calibration.model_copy(update={"own": True})
     view = build_view(docs.calibrated().model_copy(update={"calibration": own}))
     assert "Not the default settings: calibration own: organisms-1." in view.deciding
+
+
+def test_no_more_than_ten_sentences_tell_what_was_reused():
+    whole = docs.document()
+    told = tuple(f"number {index}" for index in range(99))
+    cost = whole.cost.model_copy(update={"reused": told})
+    section = build_view(whole.model_copy(update={"cost": cost})).cost
+    assert section.sentences[1:] == tuple(f"{each}." for each in told[:10])
