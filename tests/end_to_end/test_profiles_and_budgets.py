@@ -33,7 +33,7 @@ PROBE = ProbeSet(
 REUSED = [
     "spectra of 16 matrices of the base were taken from its profile",
     "predictions and activations of the base were taken from its profile",
-    "curvature of the base were taken from its profile",
+    "curvature draws of the base were taken from its profile",
 ]
 
 
@@ -231,7 +231,7 @@ CUT = {
     "fisher": ("probe", "probe", ("first derivatives alone",), 0),
     "probe": ("probe", "probe", ("no curvature",), 0),
     "samples": ("probe", "weights", ("no curvature", "probe samples instead of 24"), 11),
-    "weights": ("weights", "weights", ("the weights only",), 11),
+    "weights": ("weights", "weights", ("the weights alone",), 11),
 }
 
 

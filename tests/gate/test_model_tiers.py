@@ -55,7 +55,7 @@ CUDA = torch.device("cuda")
 MLP = "model.layers.1.mlp.up_proj.weight"
 PARTS = (keys.SPECTRA, keys.PROBE, keys.CURVATURE)
 PROBE_REUSED = "predictions and activations of the base were taken from its profile"
-CURVATURE_REUSED = "curvature of the base were taken from its profile"
+CURVATURE_REUSED = "curvature draws of the base were taken from its profile"
 BY_BLOCKS = "curvature over 8 blocks of layers instead of all parameters at once"
 
 
@@ -844,9 +844,10 @@ def forge_shapes(part):
     return Part(tensors=tensors, facts=part.facts)
 
 
-def forge_draw(part):
+def forge_draws(part):
     facts = json.loads(json.dumps(part.facts))
-    facts["tables"][0][0][2] *= 1 + 1e-12
+    for table in facts["tables"]:  # whichever of them is checked
+        table[0][2] *= 1 + 1e-12
     return Part(tensors=part.tensors, facts=facts)
 
 
@@ -858,14 +859,14 @@ PROBE_REFUSED = (
     " measured anew"
 )
 CURVATURE_REFUSED = (
-    "curvature in the base's profile did not agree with the base, and were measured anew"
+    "curvature draws in the base's profile did not agree with the base, and were measured anew"
 )
 FORGED = {
     "values": (S, forge_spectra, SPECTRA_REFUSED),
     "vectors": (S, forge_vectors, SPECTRA_REFUSED),
     "states": (P, forge_states, PROBE_REFUSED),
     "activations": (P, forge_activations, PROBE_REFUSED),
-    "first draw": (C, forge_draw, CURVATURE_REFUSED),
+    "draws": (C, forge_draws, CURVATURE_REFUSED),
 }
 
 
@@ -921,4 +922,4 @@ def test_a_plan_that_was_made_anew_is_said_and_followed(folders, monkeypatch, ca
         Tier.PROBE,
         ("no curvature, for a slow machine",),
     )
-    assert "plan: cut: no curvature, for a slow machine" in caplog.text
+    assert "plan: less is measured: no curvature, for a slow machine" in caplog.text
