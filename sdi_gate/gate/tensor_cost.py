@@ -25,8 +25,9 @@ _WORKER_BYTES = 168 << 20
 def crew_for(jobs: Sequence[Job[Any, Any]], device: torch.device) -> Crew:
     """Say how many jobs run at once, and in how much memory.
 
-    With two threads as much as the largest job takes alone; with more of them in proportion, up
-    to half of the memory that is free. A GPU has one worker, and the next job is read meanwhile.
+    So much that every thread has one of those jobs in which most of the time goes, and with two
+    threads at least what the largest job takes alone, with more of them in proportion; up to half
+    of the memory that is free. A GPU has one worker, and the next job is read meanwhile.
 
     Args:
         jobs: The jobs.
@@ -37,8 +38,20 @@ def crew_for(jobs: Sequence[Job[Any, Any]], device: torch.device) -> Crew:
     """
     workers = torch.get_num_threads() if device.type == "cpu" else 1
     largest = max((job.size_bytes for job in jobs), default=0)
-    share = min(largest * workers // 2, available_memory_bytes() // 2)
+    wanted = workers * max(largest // 2, _typical_bytes(jobs))
+    share = min(wanted, available_memory_bytes() // 2)
     return Crew(workers=workers, memory_bytes=max(largest, workers * _WORKER_BYTES, share))
+
+
+def _typical_bytes(jobs: Sequence[Job[Any, Any]]) -> int:
+    # Half of all operations are in jobs that take no more.
+    by_size = sorted(jobs, key=lambda job: job.size_bytes)
+    left = sum(job.operations for job in jobs) / 2
+    for job in by_size:
+        left -= job.operations
+        if left <= 0:
+            return job.size_bytes
+    return 0
 
 
 def held_bytes(tensors: Sequence[TensorInfo]) -> int:

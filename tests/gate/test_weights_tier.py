@@ -297,6 +297,18 @@ def test_a_crew_has_a_thread_of_torch_each_and_room_for_the_largest_job(monkeypa
     assert tensor_cost.crew_for([], CPU).memory_bytes == 8 * (168 << 20)
 
 
+def test_every_thread_has_room_for_a_job_of_those_that_take_the_time(monkeypatch):
+    # One large embedding must not keep a second thread from the layers' matrices.
+    monkeypatch.setattr(tensor_cost, "available_memory_bytes", lambda: 40 << 30)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    sizes = [450 << 20, *[276 << 20] * 10, *[20 << 20] * 10]
+    jobs = [
+        Job(held_bytes=0, work_bytes=size, operations=float(size), read=int, compute=bool)
+        for size in sizes
+    ]
+    assert tensor_cost.crew_for(jobs, CPU).memory_bytes == 2 * (276 << 20)
+
+
 # Memory.
 
 MEASURE = """
