@@ -28,12 +28,11 @@ _JOINT = 42.0
 # block and half as deep on average; and each block needs a forward pass of its own.
 _BLOCKS_ONCE = 15.0
 # As large as the model are, for all parameters at once, the update that the quadratic form needs,
-# and the halves of products that autograd keeps until their other halves are there (measured:
-# 961 MB beside 776 MB of parameters); by blocks, those halves of one block. Beside them lie the
-# graph of one draw and a few tensors as large as the largest. Elements that the graph keeps for
-# each token, layer and unit of width, with eager attention (22 in a Llama, counted); how many
-# times that where it is derived again (60 in all); and bytes for each token and entry of the
-# vocabulary: logits, their logarithms and gradients.
+# and the halves of products that autograd keeps until their other halves are there; by blocks,
+# those halves of one block. Beside them lie the graph of one draw and a few tensors as large as
+# the largest. Elements that the graph keeps for each token, layer and unit of width, with eager
+# attention (22 in a Llama, counted); how many times that where it is derived again (60 in all);
+# and bytes for each token and entry of the vocabulary: logits, their logarithms and gradients.
 _JOINT_COPIES = 2.0
 _LARGEST_COPIES = 3.0
 _GRAPH_ELEMENTS = 25.0
