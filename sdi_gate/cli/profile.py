@@ -105,7 +105,7 @@ def _declared(function: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @_declared
 def profile(**given: Any) -> None:  # noqa: ANN401 - click's own calling convention
-    """Measure a base ahead of time, so that each candidate of it costs half.
+    """Measure a base ahead of time, so that its candidates cost less.
 
     A scan with the same settings, on the same kind of machine, finds what this command keeps in
     the cache, or in the folder of --out if it is given as --profile.

@@ -1,6 +1,6 @@
 """Say what a profile of a base is made of: parts, each under a key that says all it depends on.
 
-A profile holds what depends on the base alone, so that the second candidate of a base costs half.
+A profile holds what depends on the base alone, so that the second candidate of a base costs less.
 Its parts are looked up by everything that they were computed from: another probe, another version
 of a formula or another data type is another key.
 """

@@ -138,12 +138,19 @@ def cost_section(document: ResultDocument) -> Section:
     head = ("Stage", "Time", "Peak host memory", "Peak device memory")
     total = duration(sum(stage.seconds for stage in stages))
     told = cost.reused[:_MAX_REUSED]
-    reused = tuple(f"{clean(found, SENTENCE_LIMIT).rstrip('.')}." for found in told)
+    reused = [clean(found, SENTENCE_LIMIT).rstrip(".") for found in told]
     return Section(
         title="Cost",
-        sentences=(f"Started {clean(cost.started_at)} (UTC); {total} in all.", *reused),
+        sentences=(
+            f"Started {clean(cost.started_at)} (UTC); {total} in all.",
+            *map(_as_sentence, reused),
+        ),
         tables=(_table("cost", "stages", head, rows, len(stages)),),
     )
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def claims_section(document: ResultDocument) -> Section:

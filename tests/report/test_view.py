@@ -744,4 +744,4 @@ def test_no_more_than_ten_sentences_tell_what_was_reused():
     told = tuple(f"number {index}" for index in range(99))
     cost = whole.cost.model_copy(update={"reused": told})
     section = build_view(whole.model_copy(update={"cost": cost})).cost
-    assert section.sentences[1:] == tuple(f"{each}." for each in told[:10])
+    assert section.sentences[1:] == tuple(f"{each.capitalize()}." for each in told[:10])
