@@ -1,6 +1,6 @@
 """Run tier ``full``: curvature draws at the base, the same draws at the candidate, and the shift.
 
-The two models are never in memory together. Signs, tokens and labels of a draw come from its own
+The two models run one after the other. Signs, tokens and labels of a draw come from its own
 seed, in the order of the base's parameters, so that the candidate's pass draws them again.
 """
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
+from sdi_gate.models.out_of_memory import is_out_of_memory
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -18,26 +20,10 @@ _logger = logging.getLogger(__name__)
 _MAX_ARENAS = -8
 _T = TypeVar("_T")
 _Attempt = TypeVar("_Attempt")
-# torch has no class of its own for the CPU's allocator, and for some libraries on the GPU.
-_SIGNS = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class ShortOfMemory(Exception):  # noqa: N818 - nobody did anything wrong
     """Say that a step had no memory even when it was made smaller; caught within this floor."""
-
-
-def is_out_of_memory(exc: BaseException) -> bool:
-    """Say whether an exception means that memory ran out, on the host or on a device.
-
-    Args:
-        exc: Any exception.
-
-    Returns:
-        True for torch's own, for Python's, and for what torch's CPU allocator raises.
-    """
-    if isinstance(exc, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(exc, RuntimeError) and any(sign in str(exc) for sign in _SIGNS)
 
 
 def with_less_memory(

@@ -1,4 +1,4 @@
-"""Run the tiers above the weights: first the base, then the candidate, never both in memory.
+"""Run the tiers above the weights: first the base, then the candidate.
 
 1. Measure the base, and let it go.
 2. Load the candidate.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Running:
     """Hold one model, loaded, and the probe as it reads it.
 
-    Base and candidate are never in memory together: what is needed of the base while the
-    candidate runs is kept by itself, and is small.
+    Base and candidate run one after the other: what is needed of the base while the candidate
+    runs is kept by itself, and is small where the base comes apart into decoder and head.
 
     Attributes:
         loaded: The model.

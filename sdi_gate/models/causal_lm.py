@@ -15,6 +15,7 @@ from torch import nn
 from sdi_gate.errors import FormatError, SdiGateError
 from sdi_gate.models.carrying import arriving
 from sdi_gate.models.fit import refuse_unfit
+from sdi_gate.models.out_of_memory import is_out_of_memory
 from sdi_gate.models.placement import Placement, refuse_misplaced, spread
 from sdi_gate.models.skeleton import build_bounded, causal_lm_config, describe
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from sdi_gate.models.config import ModelConfig
     from sdi_gate.models.opening import OpenModel
     from sdi_gate.models.skeleton import Skeleton
-
-# What torch's allocator for the CPU says, which has no error of its own.
-_NO_MEMORY = ("can't allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,19 +242,13 @@ def _loadable(where: str, *, allocates: bool = False) -> Iterator[None]:
     except SdiGateError:
         raise
     except Exception as exc:
-        if allocates and _is_out_of_memory(exc):
+        if allocates and is_out_of_memory(exc):
             # Says nothing about the checkpoint, whose sizes were looked at before. Whoever tries
             # again needs the room that the frames it went through would hold with it.
             clear_frames(exc.__traceback__)
             raise
         msg = f"transformers cannot load {where}: {type(exc).__name__}: {exc}"
         raise FormatError(msg[:600], hint="--tier weights compares it without loading it") from exc
-
-
-def _is_out_of_memory(exc: Exception) -> bool:
-    if isinstance(exc, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(exc, RuntimeError) and any(sign in str(exc) for sign in _NO_MEMORY)
 
 
 def _inside(module: nn.Module, layers: tuple[nn.Module, ...]) -> bool:

@@ -26,8 +26,8 @@ TOP_K = 16
 # candidate's vectors are found again in the base even where neighbours have changed places.
 _SPARE_VECTORS = 8
 # Below so many times the wanted vectors, or below this side, all vectors cost less than all values
-# and the first vectors (measured on one thread: 512 even; 1024 between 0.65 and 0.9, 2048 between
-# 0.3 and 0.5 of the full decomposition, by how flat the spectrum is).
+# and the first vectors. The flatter the spectrum, the less is saved; the larger the matrix, the
+# more.
 _LEAST_MULTIPLE = 32
 _LEAST_SIDE = 768
 # How far a spectrum from elsewhere may be from the matrix: the energy and the squared lengths are

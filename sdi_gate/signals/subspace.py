@@ -28,8 +28,8 @@ _SEED = 0
 # is read from memory once; more columns make the space larger than its polynomials need.
 _WIDTH = 8
 # The interval of the filter begins so many values below the last wanted one, and a step shall
-# enlarge that one by cosh(4) against the interval (measured for p = 1024 and 2048, one thread:
-# flat spectra a third faster than with 8 and cosh(2), decaying ones as fast).
+# enlarge that one by cosh(4) against the interval: set by trial, for flat spectra, which need most
+# steps; decaying ones hardly mind.
 _GAP = 16
 _GROWTH = 4.0
 # Bounds of the degree, and of how far the filter may part the wanted ones: the digits between

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # A Gram matrix is summed in block rows, each up to its diagonal block: with four of them 5/8 of
-# the products are made. More of them save less than the thinner products cost (measured on one
-# thread for p from 512 to 2048, against 8 and 16); below the least side the calls cost more.
+# the products are made. More of them save less than the thinner products cost on one
+# thread, by trial; below the least side the calls cost more.
 _BLOCK_ROWS = 4
 _LEAST_BLOCKED_SIDE = 256
 

@@ -7,8 +7,9 @@ import weakref
 import pytest
 import torch
 
-from sdi_gate.gate.memory import ShortOfMemory, is_out_of_memory, with_less_memory
+from sdi_gate.gate.memory import ShortOfMemory, with_less_memory
 from sdi_gate.gate.request import Settings
+from sdi_gate.models.out_of_memory import is_out_of_memory
 
 LARGE, SMALL = Settings(batch_size=16), Settings(batch_size=4)
 
