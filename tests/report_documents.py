@@ -18,6 +18,7 @@ from sdi_gate.report.document import (
     MeasurementEntry,
     MismatchEntry,
     ModelEntry,
+    OriginEntry,
     ParameterEntry,
     PredictionEntry,
     ProbeEntry,
@@ -26,12 +27,14 @@ from sdi_gate.report.document import (
     RoundingEntry,
     SignalEntry,
     StageEntry,
+    StatementEntry,
     StratumEntry,
     TensorEntry,
     TierEntry,
     TokenizerEntry,
     VerdictEntry,
     VocabularyEntry,
+    WaiverEntry,
 )
 from sdi_gate.report.indices import ThresholdEntry
 
@@ -85,6 +88,10 @@ def model(reference, **overrides):
         "num_parameters": 1_235_814_400,
         "dtypes": ("BF16",),
         "files": (FileEntry(name="model.safetensors", size_bytes=2_471_645_608, sha256="cd" * 32),),
+        "name": reference[3:] if reference.startswith("hf:") else None,
+        "family": "llama",
+        # A document that describes a quantisation in words alone leaves the method open.
+        "quantisation_method": None if overrides.get("quantisation") else "none",
     }
     return ModelEntry(**{**facts, **overrides})
 
@@ -266,18 +273,44 @@ def coverage_finding():
     )
 
 
-def verdict(*findings, deciding=0, enforced=True):
+def verdict(*findings, deciding=0, mode="enforce", **overrides):
     status = findings[deciding].status
+    enforced = mode == "enforce"
     code = {"pass": 0, "warn": 0, "inconclusive": 11, "fail": 10}[status] if enforced else 0
-    return VerdictEntry(
-        status=status,
-        enforced=enforced,
-        exit_code=code,
-        policy_name="production",
-        policy_digest="sha256:" + "ef" * 32,
-        deciding=deciding,
-        findings=findings,
-    )
+    facts = {
+        "status": status,
+        "enforced": enforced,
+        "exit_code": code,
+        "policy_name": "production",
+        "policy_digest": "sha256:" + "ef" * 32,
+        "deciding": deciding,
+        "findings": findings,
+        "mode": mode,
+    }
+    return VerdictEntry(**{**facts, **overrides})
+
+
+def origin(line, file="policies/production.yml", **overrides):
+    return OriginEntry(file=file, line=line, column=7, **overrides)
+
+
+def waiver(**overrides):
+    """A waiver that raises the failing limit on nll-change to 0.25."""
+    facts = {
+        "id": "W-1",
+        "state": "waived",
+        "metric": "behaviour.nll-change",
+        "limit": 0.25,
+        "owner": "model-governance",
+        "approved_by": "risk-committee",
+        "reason": "The new domain is meant to be read otherwise.",
+        "ticket": "GOV-12",
+        "expires": "2026-12-31",
+        "days_left": 38,
+        "expiring": False,
+        "origin": origin(40),
+    }
+    return WaiverEntry(**{**facts, **overrides})
 
 
 def document(*, ran="full", layers=None, strata=STRATA, scale=1.0, **overrides):
@@ -407,7 +440,68 @@ def inconclusive():
 
 
 def observing():
-    return document(verdict=verdict(finding(), tier_finding(), enforced=False))
+    return document(verdict=verdict(finding(), tier_finding(), mode="observe"))
+
+
+def warned():
+    """A failure under a policy that only warns."""
+    return document(verdict=verdict(finding(origin=origin(54)), tier_finding(), mode="warn"))
+
+
+def waived():
+    """A failure that a waiver makes a warning, by a policy that says all that one can say."""
+    found = finding(
+        status="warn",
+        judged=0.1934 + 0.0211,
+        margin=0.05 - (0.1934 + 0.0211),
+        fail=0.25,
+        waiver="W-1",
+        waived_limit=0.1,
+        origin=origin(54, block="family llama"),
+    )
+    unused = waiver(
+        id="W-2",
+        state="unused",
+        metric="sdi",
+        limit=0.9,
+        ticket=None,
+        expires="2026-11-30",
+        days_left=7,
+        expiring=True,
+        origin=origin(50),
+    )
+    index = sdi_finding(document().sdi.estimate.value, status="pass", fail=0.9)
+    index = index.model_copy(update={"waiver": "W-2", "waived_limit": 0.6, "origin": origin(12)})
+    return document(
+        registered_name="tune",
+        verdict=verdict(
+            found,
+            tier_finding(),
+            index,
+            policy_file="policies/production.yml",
+            policy_version="2.1",
+            policy_revision=7,
+            policy_owner="model-governance",
+            policy_contact="governance@example.com",
+            policy_extends=("policies/default.yml",),
+            blocks=("family llama", "model tune"),
+            waivers=(waiver(), unused),
+            documentation=(
+                StatementEntry(
+                    title="intended-change",
+                    text="Answers in the tone of the house.\n\nNothing else is meant to change.",
+                    file="policies/production.yml",
+                ),
+            ),
+        ),
+    )
+
+
+def expired():
+    """A failure that a waiver would have tolerated until a week ago."""
+    old = waiver(state="expired", expires="2026-11-16", days_left=-7, ticket=None)
+    found = finding(origin=origin(54))
+    return document(verdict=verdict(found, tier_finding(), waivers=(old,)))
 
 
 def unjudged():
@@ -549,6 +643,7 @@ def quantised():
         "hf:org/tune-nf4",
         dtypes=("BF16", "F32", "U8"),
         quantisation=QUANTISED,
+        quantisation_method="bitsandbytes-nf4",
         ignored=buffers,
         tied_copies=("lm_head.weight",),
     )
@@ -613,16 +708,28 @@ def hostile():
     mismatched = tuple(
         MismatchEntry(name=name, base_shape=(2,), candidate_shape=()) for name in names
     )
-    found = finding(layer=names[4], stratum=names[1])
+    found = finding(
+        layer=names[4], stratum=names[1], origin=origin(1, file=names[5], block=names[6])
+    )
     defect = plain_finding("defect", "inconclusive", names[0])
     return document(
         layers=names,
         strata=names,
         base=model(
-            names[5], architecture=names[0], quantisation=names[2], ignored=names, tied_copies=names
+            names[5],
+            architecture=names[0],
+            quantisation=names[2],
+            quantisation_method=names[0],
+            ignored=names,
+            tied_copies=names,
         ),
         candidate=model(
-            names[0], commit=None, kind="adapter", adapter=names[3], quantisation=names[4]
+            names[0],
+            commit=None,
+            kind="adapter",
+            adapter=names[3],
+            quantisation=names[4],
+            quantisation_method=names[0],
         ),
         alignment=alignment(
             coverage=0.99996,
@@ -635,8 +742,31 @@ def hostile():
         tier=TierEntry(requested="full", ran="full", reason=names[6]),
         defects=names,
         notices=names,
-        verdict=verdict(found, defect),
+        registered_name=names[2],
+        verdict=verdict(found, defect, **policy_of(names)),
     )
+
+
+def policy_of(names):
+    """What a verdict can say of its policy, all of it in these words."""
+    return {
+        **dict.fromkeys(("policy_name", "policy_digest", "policy_file"), names[0]),
+        **dict.fromkeys(("policy_version", "policy_owner", "policy_contact"), names[1]),
+        **dict.fromkeys(("policy_extends", "blocks"), names),
+        "policy_revision": 10**9,
+        "waivers": tuple(
+            waiver(
+                id=name,
+                state="unused",
+                **dict.fromkeys(("metric", "owner", "approved_by", "reason", "ticket"), name),
+                origin=origin(3, file=name, block=name),
+            )
+            for name in names
+        ),
+        "documentation": tuple(
+            StatementEntry(title=name, text="\n\n".join((name,) * 3), file=name) for name in names
+        ),
+    }
 
 
 def facts_of(names):
@@ -669,18 +799,35 @@ def large(name="model.language_model.layers"):
     )
 
 
-def largest(char):
-    """As long as a document can make the report: every bounded list full, of one character."""
+def largest(char, *, saved=False):
+    """As long as a document can make the report: every bounded list full, of one character.
+
+    Its findings fail, or, if saved, a waiver keeps each of them from it.
+    """
     worst = char * 300
     names = tuple(f"{worst}{i:03d}" for i in range(250))
     found = tuple(
-        finding(rule=worst, metric=worst, layer=worst, stratum=worst, reason=worst)
+        finding(
+            rule=f"limits.{worst}",
+            **dict.fromkeys(("metric", "layer", "stratum", "reason", "waiver"), worst),
+            waived_limit=0.05,
+            **({"status": "warn", "fail": 0.9, "margin": 0.05 - 0.1934} if saved else {}),
+            origin=origin(10**9, file=worst, block=worst),
+        )
         for _ in range(60)
     )
+    policy = policy_of((worst, *names))
+    if saved:
+        opener = waiver(
+            limit=0.9,
+            **dict.fromkeys(("id", "metric", "owner", "approved_by", "reason", "ticket"), worst),
+        )
+        policy["waivers"] = (opener, *policy["waivers"])
+    statement = StatementEntry(title=worst, text="\n\n".join((8 * worst,) * 30), file=worst)
     whole = large(worst)
     facts = {
         **dict.fromkeys(("architecture", "digest", "commit"), worst),
-        **dict.fromkeys(("adapter", "quantisation"), worst),
+        **dict.fromkeys(("adapter", "quantisation", "quantisation_method"), worst),
         **dict.fromkeys(("ignored", "tied_copies"), names),
         "dtypes": (worst,),
     }
@@ -703,7 +850,8 @@ def largest(char):
         signals=(*signals, document(strata=names).signals[-1]),
         sdi=index_.model_copy(update={"contributions": parts}),
         sdi_plus=index_.model_copy(update={"contributions": parts}),
-        verdict=verdict(*found),
+        registered_name=worst,
+        verdict=verdict(*found, **{**policy, "documentation": (statement,) * 60}),
     )
 
 
@@ -712,6 +860,9 @@ CASES = {
     "fail-full": failing,
     "inconclusive-weights": inconclusive,
     "observe": observing,
+    "warn": warned,
+    "waived": waived,
+    "expired": expired,
     "no-policy": unjudged,
     "defect": broken,
     "notice": noticed,

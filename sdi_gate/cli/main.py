@@ -13,14 +13,18 @@ import click
 
 from sdi_gate.cli.cache import cache
 from sdi_gate.cli.calibrate import calibrate
-from sdi_gate.cli.options import PATH, ScanOptions, scan_options
+from sdi_gate.cli.options import PATH, RegisteredName, ScanOptions, scan_options
 from sdi_gate.cli.output import VisibleFormatter, fail, have_stderr, printable, put, say, settle
+from sdi_gate.cli.policy import policy_group
+from sdi_gate.cli.policy_options import open_policy, signature_line, trust_options
 from sdi_gate.cli.profile import profile
 from sdi_gate.cli.study import study
 from sdi_gate.errors import ExitCode, SdiGateError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sdi_gate.cli.policy_options import TrustOptions
 
 _logger = logging.getLogger(__name__)
 # Who warns of what a scan goes on without.
@@ -126,16 +130,28 @@ def cli(*, verbose: bool) -> None:
 @cli.command()
 @scan_options
 @click.option("--policy", required=True, type=PATH, help="The policy to judge by.")
-def check(options: ScanOptions, policy: Path) -> int:
+@trust_options
+@click.option(
+    "--registered-name",
+    type=RegisteredName(),
+    metavar="NAME",
+    help="Name under which the candidate is, or is to be, registered: match blocks and waivers of"
+    " the policy go by it; default: its name on the Hub.",
+)
+def check(
+    options: ScanOptions, policy: Path, trust: TrustOptions, registered_name: str | None
+) -> int:
     """Measure a candidate and judge it by a policy."""
     from sdi_gate.cli.precheck import look_ahead  # noqa: PLC0415
-    from sdi_gate.policy.loader import load_policy  # noqa: PLC0415
 
     look_ahead(options)
-    loaded = load_policy(policy)
+    # Before anything is measured: hours of work for a policy that cannot be used are wasted.
+    loaded = open_policy(policy, trust)
+    if line := signature_line(policy, trust):
+        say(line)
     from sdi_gate.cli.scanning import run  # noqa: PLC0415 - loads torch
 
-    return run(options, loaded)
+    return run(options, loaded, registered_name)
 
 
 @cli.command()
@@ -174,36 +190,6 @@ def report(result: Path, form: str) -> None:
     put(render_document(load(content, str(result)), form))
 
 
-@cli.group()
-def policy() -> None:
-    """Look at policies."""
-
-
-@policy.command()
-@click.argument("files", nargs=-1, required=True, type=PATH)
-def validate(files: tuple[Path, ...]) -> int:
-    """Check policy files and say what they demand."""
-    from sdi_gate.policy.describe import describe  # noqa: PLC0415
-    from sdi_gate.policy.loader import load_policy  # noqa: PLC0415
-
-    code = ExitCode.OK
-    for file in files:
-        try:
-            put(describe(load_policy(file)) + "\n")
-        except SdiGateError as exc:
-            fail(exc)
-            code = exc.exit_code
-    return code
-
-
-@policy.command()
-def schema() -> None:
-    """Print the JSON Schema of policies."""
-    from sdi_gate.policy.schema import json_schema_text  # noqa: PLC0415
-
-    put(json_schema_text())
-
-
 @cli.command()
 @click.option(
     "--model",
@@ -231,6 +217,7 @@ def doctor(model: str | None, *, as_json: bool) -> None:
     put("".join(f"{name:<{width}}  {printable(value)}\n" for name, value in rows))
 
 
+cli.add_command(policy_group)
 cli.add_command(study)
 cli.add_command(calibrate)
 cli.add_command(profile)

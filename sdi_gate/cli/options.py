@@ -21,6 +21,8 @@ MAX_THREADS = 1024
 
 _DURATION = re.compile(r"(?:(\d{1,3})h)?(?:(\d{1,5})m)?(?:(\d{1,7})s)?")
 _LONGEST_S = 7 * 24 * 3600
+# As policies have it.
+_LONGEST_NAME = 200
 
 
 class Duration(click.ParamType[float]):
@@ -43,6 +45,26 @@ class Duration(click.ParamType[float]):
             msg = f"{value!r} is no duration from 1s to a week such as 10m, 90s or 1h30m."
             self.fail(msg, param, ctx)
         return float(total)
+
+
+class RegisteredName(click.ParamType[str]):
+    """Read a name in a model registry: printable text, with no space at either end."""
+
+    name = "name"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """See `click.ParamType.convert`.
+
+        Returns:
+            The name.
+        """
+        text = str(value)
+        if not (0 < len(text) <= _LONGEST_NAME and text.isprintable() and text == text.strip()):
+            msg = f"{text!r} is no name in a registry: 1 to {_LONGEST_NAME} printable characters."
+            self.fail(msg, param, ctx)
+        return text
 
 
 _DECLARATIONS = (

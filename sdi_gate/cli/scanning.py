@@ -21,10 +21,10 @@ from transformers.utils import logging as transformers_logging
 
 from sdi_gate.cli.cache import open_store
 from sdi_gate.cli.options import cpu_count
-from sdi_gate.cli.output import fail, printable, progress_on_stderr, put, say
+from sdi_gate.cli.output import progress_on_stderr, say
 from sdi_gate.cli.precheck import needs_hub
-from sdi_gate.cli.rendering import render_document
-from sdi_gate.errors import ExitCode, PublishError, UsageError
+from sdi_gate.cli.publishing import publish, warn
+from sdi_gate.errors import ExitCode, UsageError
 from sdi_gate.gate.memory import share_one_heap
 from sdi_gate.gate.procedure import Effects, judge_scan, run_scan
 from sdi_gate.gate.request import ScanRequest, Settings, TierChoice
@@ -32,84 +32,62 @@ from sdi_gate.integrations.hub import HubSource
 from sdi_gate.models import probe
 from sdi_gate.models.folder import FolderSource
 from sdi_gate.models.ref import ModelRef, Scheme
+from sdi_gate.policy.matching import demands_of
 from sdi_gate.prediction import calibration
 from sdi_gate.report.build import build_document
-from sdi_gate.report.document import dump
-from sdi_gate.report.files import MARKDOWN, RESULT, prepare_folder, write_files
-from sdi_gate.report.markdown import render_markdown
-from sdi_gate.report.view import build_view
+from sdi_gate.report.files import prepare_folder
 from sdi_gate.signals.depth import DepthWeighting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from sdi_gate.cli.options import ScanOptions
     from sdi_gate.models.snapshot import ModelSource
+    from sdi_gate.policy.facts import Tier
     from sdi_gate.policy.loader import LoadedPolicy
-    from sdi_gate.report.document import ResultDocument
 
 _logger = logging.getLogger(__name__)
 # Who logs what a scan will do and what it cuts.
 _PLAN = "sdi_gate.gate.replan"
 
 
-def run(options: ScanOptions, policy: LoadedPolicy | None) -> int:
+def run(
+    options: ScanOptions, policy: LoadedPolicy | None, registered_name: str | None = None
+) -> int:
     """Measure, judge if there is a policy, print and write the report.
 
     Args:
         options: What was asked for.
         policy: The policy; None to measure only.
+        registered_name: Name in the registry that was given for the candidate.
 
     Returns:
         The exit code. A report that cannot be written turns a 0 into a 6 and hides no 10 or 11.
     """
-    request = make_request(options, policy)
+    request = make_request(options, policy, registered_name)
     prepare_folder(options.out)
     set_up(options.threads, request.device)
     sources = sources_for((request.base, request.candidate))
     with progress_on_stderr() as progress, _saying_the_plan(options):
-        result = run_scan(request, Effects(sources=sources, progress=progress))
-    judgement = judge_scan(result, policy) if policy is not None else None
+        effects = Effects(sources=sources, progress=progress)
+        result = run_scan(request, effects)
+    judgement = judge_scan(result, policy, effects.now()) if policy is not None else None
     document = build_document(result, judgement)
     code = judgement.verdict.exit_code if judgement is not None else ExitCode.OK
-    return publish(document, options.out, code)
-
-
-def publish(document: ResultDocument, folder: Path, code: ExitCode) -> ExitCode:
-    """Write the report's files and print the report: if one fails, the other is still done.
-
-    Args:
-        document: The result.
-        folder: An existing folder.
-        code: Exit code of the verdict.
-
-    Returns:
-        The same code; 6 for a 0 whose report could not be written.
-    """
-    markdown = render_markdown(build_view(document))
-    text = render_document(document, "console")
-    written = f"\nReport: {folder / MARKDOWN}\nResult: {folder / RESULT}\n"
-    published = code
-    try:
-        write_files(folder, {RESULT: dump(document), MARKDOWN: markdown.encode()})
-    except PublishError as exc:
-        fail(exc)
-        written, published = "", code or ExitCode.NOT_PUBLISHED
-    try:
-        put(text + printable(written))
-    except PublishError as exc:
-        fail(exc)
-        published = code or ExitCode.NOT_PUBLISHED
+    published = publish(document, options.out, code)
+    warn(judgement)
     return published
 
 
-def make_request(options: ScanOptions, policy: LoadedPolicy | None) -> ScanRequest:
+def make_request(
+    options: ScanOptions, policy: LoadedPolicy | None, registered_name: str | None = None
+) -> ScanRequest:
     """Read the options.
 
     Args:
         options: As they were given.
         policy: The policy, if there is one, whose tier ``auto`` does not give up for time.
+        registered_name: Name in the registry that was given for the candidate.
 
     Returns:
         The request.
@@ -118,9 +96,11 @@ def make_request(options: ScanOptions, policy: LoadedPolicy | None) -> ScanReque
         UsageError: If an option cannot be used.
     """  # noqa: DOC502 - raised by the readers
     device = choose_device(options.device)
+    candidate = ModelRef.parse(options.candidate)
+    name = registered_name or (candidate.location if candidate.scheme is Scheme.HUB else None)
     return ScanRequest(
         base=None if options.base is None else ModelRef.parse(options.base),
-        candidate=ModelRef.parse(options.candidate),
+        candidate=candidate,
         tier=TierChoice(options.tier),
         device=device,
         devices=visible(device),
@@ -131,11 +111,18 @@ def make_request(options: ScanOptions, policy: LoadedPolicy | None) -> ScanReque
         settings=Settings(
             seed=options.seed, depth_weighting=parse_depth_weights(options.depth_weights)
         ),
-        required=policy.policy.required_tier if policy is not None else None,
+        required=_required_tier(policy, name) if policy is not None else None,
         calibration=calibration.load_file(options.calibration)
         if options.calibration
         else calibration.load_default(),
+        registered_name=registered_name,
     )
+
+
+def _required_tier(policy: LoadedPolicy, name: str | None) -> Tier:
+    # Before a model is open its family is not known: the highest tier that may be required.
+    demands = [demands_of(level, family=None, model=name) for level in policy.levels]
+    return max(found.required_tier.value for found in demands)
 
 
 def sources_for(references: Iterable[ModelRef | None]) -> dict[Scheme, ModelSource]:

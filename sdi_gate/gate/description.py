@@ -28,6 +28,7 @@ def describe_model(model: OpenModel) -> ModelFacts:
         num_parameters=model.num_parameters,
         dtypes=model.stored_types,
         quantisation=model.quantisation.description if model.quantisation is not None else None,
+        quantisation_method=model.quantisation.key if model.quantisation is not None else None,
         adapter=model.adapter,
         ignored=tuple(info.name for info in model.ignored),
         tied_copies=tuple(info.name for info in model.tied_copies),

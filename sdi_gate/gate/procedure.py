@@ -39,7 +39,7 @@ from sdi_gate.models.families import family_of
 from sdi_gate.models.inspection import verify_unchanged
 from sdi_gate.policy.evaluate import judge
 from sdi_gate.policy.facts import Tier
-from sdi_gate.prediction.predict import Subject, predict, why_uncalibrated
+from sdi_gate.prediction.predict import Subject, predict, predict_axes, why_uncalibrated
 from sdi_gate.profiles.store import NoStore
 from sdi_gate.signals.divergence import Divergence, combine
 from sdi_gate.signals.interface import Outcome
@@ -125,17 +125,18 @@ def run_scan(request: ScanRequest, effects: Effects) -> ScanResult:
     return _combine(request, measured, started, stages.costs)
 
 
-def judge_scan(result: ScanResult, policy: LoadedPolicy) -> Judgement:
+def judge_scan(result: ScanResult, policy: LoadedPolicy, now: datetime) -> Judgement:
     """Judge what a scan found.
 
     Args:
         result: The scan.
         policy: The policy.
+        now: The time of day, by which waivers hold and a result is too old.
 
     Returns:
         The verdict with its policy.
     """
-    return Judgement(policy=policy, verdict=judge(policy.policy, result.facts))
+    return Judgement(policy=policy, verdict=judge(policy, result.facts, now=now))
 
 
 def _together(weights: Weights, found: WeightsResult, run: ModelTiers) -> _Measured:
@@ -232,6 +233,7 @@ def _combine(
         calibration=calibration,
         uncalibrated=why_uncalibrated(calibration, subject),
         prediction=predict(calibration, subject, sdi),
+        axis_predictions=predict_axes(calibration, subject, sdi),
         sdi=sdi,
         sdi_plus=sdi_plus,
         defects=measured.defects,
@@ -240,6 +242,7 @@ def _combine(
         started_at=started,
         stages=costs,
         reused=measured.reused,
+        registered_name=request.registered_name,
     )
 
 

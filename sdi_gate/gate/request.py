@@ -101,6 +101,7 @@ class ScanRequest:
         dtype: Type in which the models run.
         budget_s: Seconds that the whole scan may take; None for no bound but that of ``auto``.
         store: Where profiles of bases are kept.
+        registered_name: Name under which the candidate is registered, if it was given.
         devices: Devices over which the layers of a model may be spread; empty for ``device`` alone.
     """
 
@@ -116,6 +117,7 @@ class ScanRequest:
     budget_s: float | None = None
     store: ProfileStore = field(default_factory=NoStore)
     devices: tuple[torch.device, ...] = ()
+    registered_name: str | None = None
 
     @property
     def places(self) -> tuple[torch.device, ...]:

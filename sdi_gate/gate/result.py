@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdi_gate.policy.facts import Facts
+from sdi_gate.gate.facts import facts_of_scan
 
 if TYPE_CHECKING:
     from sdi_gate.gate.request import TierChoice
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from sdi_gate.models.alignment import Alignment
     from sdi_gate.models.snapshot import ModelSnapshot
     from sdi_gate.models.tokenizer import TokenizerComparison
-    from sdi_gate.policy.facts import Tier
+    from sdi_gate.policy.facts import Facts, Tier
     from sdi_gate.policy.loader import LoadedPolicy
     from sdi_gate.policy.verdict import Verdict
     from sdi_gate.prediction.calibration import Calibration
-    from sdi_gate.prediction.predict import Prediction
+    from sdi_gate.prediction.predict import AxisPrediction, Prediction
     from sdi_gate.signals.divergence import Divergence
     from sdi_gate.signals.interface import SignalResult
 
@@ -34,6 +34,7 @@ class ModelFacts:
         dtypes: Storage types of its tensors, sorted.
         quantisation: How its weights were quantised, and by what they were dequantised; None if
             they were not.
+        quantisation_method: The method in one word, as policies name it; None if they were not.
         adapter: What an adapter adds to the base; None if the candidate is none.
         ignored: Stored buffers that were not compared, for they are computed anew.
         tied_copies: Stored copies of tensors that are tied to them, counted once.
@@ -45,6 +46,7 @@ class ModelFacts:
     num_parameters: int
     dtypes: tuple[str, ...]
     quantisation: str | None = None
+    quantisation_method: str | None = None
     adapter: str | None = None
     ignored: tuple[str, ...] = ()
     tied_copies: tuple[str, ...] = ()
@@ -154,6 +156,7 @@ class ScanResult:
         calibration: What the index's weights rest on.
         uncalibrated: Why the calibration does not speak for these models; None if it does.
         prediction: Predicted degradation, or why there is none.
+        axis_predictions: The same for each axis that the calibration has.
         sdi: The index over the structural signals.
         sdi_plus: The index that adds behaviour.
         defects: What keeps the candidate from passing whatever a policy says.
@@ -162,6 +165,7 @@ class ScanResult:
         started_at: When the scan began, UTC, ISO 8601.
         stages: What each stage cost.
         reused: What of the base was taken from its profile, and what was refused there.
+        registered_name: Name in the registry that was given for the candidate.
     """
 
     base: ModelFacts
@@ -185,22 +189,13 @@ class ScanResult:
     started_at: str
     stages: tuple[StageCost, ...]
     reused: tuple[str, ...] = ()
+    registered_name: str | None = None
+    axis_predictions: tuple[AxisPrediction, ...] = ()
 
     @property
     def facts(self) -> Facts:
         """Return what a policy judges."""
-        return Facts(
-            tier=self.tier.ran,
-            coverage=self.alignment.coverage,
-            sdi=self.sdi.estimate,
-            sdi_plus=self.sdi_plus.estimate,
-            signals=self.signals,
-            defects=self.defects,
-            notices=self.notices,
-            tier_reason=self.tier.reason,
-            whole_tier=self.tier.whole,
-            cuts=self.tier.cuts,
-        )
+        return facts_of_scan(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

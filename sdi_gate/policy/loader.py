@@ -1,128 +1,122 @@
-"""Load a policy, or say everything that is wrong with it."""
+"""Load a policy with all that it extends, or say everything that is wrong with it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import ValidationError
-
-from sdi_gate.errors import PolicyError
-from sdi_gate.policy.nodes import Place, Problem, read_document
-from sdi_gate.policy.problems import explain
-from sdi_gate.policy.schema import Policy
+from sdi_gate.policy.canonical import digest_of
+from sdi_gate.policy.extending import read_chain, read_file
+from sdi_gate.policy.levels import DEFAULT_WAIVER_DAYS, Level
+from sdi_gate.policy.places import Place
+from sdi_gate.policy.reading import MAX_LISTED, MAX_SIZE_BYTES
 
 if TYPE_CHECKING:
     import os
 
-MAX_SIZE_BYTES = 1_000_000
-# Enough for every mistake of a person; a file of another kind should not flood the log.
-MAX_LISTED = 100
+    from sdi_gate.policy.references import PolicySources
+    from sdi_gate.policy.schema import Policy
 
-_HINT = "docs/policies.md and the comments in policies/default.yml say what a policy may demand."
+__all__ = ["MAX_LISTED", "MAX_SIZE_BYTES", "Level", "LoadedPolicy", "load_policy", "parse_policy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedPolicy:
-    """Hold a policy with its identity.
+    """Hold a policy with all that it extends, and its identity.
 
     Attributes:
-        policy: What is demanded.
-        digest: ``sha256:…`` over the policy's meaning; see :func:`digest_of`.
-        path: Where it was read from, for messages and reports.
+        levels: The files, the root ancestor first, the policy itself last.
+        digest: ``sha256:…`` over what they demand together; see
+            :func:`sdi_gate.policy.canonical.digest_of`.
+        path: Where the policy itself was read from, for messages and reports.
     """
 
-    policy: Policy
+    levels: tuple[Level, ...]
     digest: str
     path: str
 
+    @classmethod
+    def of(cls, policy: Policy, *, path: str = "policy") -> Self:
+        """Return a policy that was not read from a file.
 
-def load_policy(path: str | os.PathLike[str]) -> LoadedPolicy:
+        Args:
+            policy: The policy; it extends nothing.
+            path: What messages and reports call it.
+
+        Returns:
+            The policy as its only level, with every place in line 1.
+
+        Raises:
+            ValueError: If the policy extends another one.
+        """
+        if policy.extends is not None:
+            msg = f"{path}: a policy that extends another one is read by load_policy"
+            raise ValueError(msg)
+        level = Level(
+            policy=policy,
+            file=path,
+            places={(): Place(1, 1)},
+            maximum_waiver_days=policy.maximum_waiver_days or DEFAULT_WAIVER_DAYS,
+        )
+        return cls(levels=(level,), digest=digest_of((level,)), path=path)
+
+    @property
+    def policy(self) -> Policy:
+        """Return what the file itself says."""
+        return self.levels[-1].policy
+
+    @property
+    def name(self) -> str:
+        """Return the name of the policy."""
+        return self.policy.metadata.name
+
+    @property
+    def revision(self) -> int | None:
+        """Return the revision of the policy, if it gives one."""
+        return self.policy.metadata.revision
+
+    @property
+    def documentation(self) -> dict[str, str]:
+        """Return the texts for reports; of two with one name, that of the later level."""
+        texts: dict[str, str] = {}
+        for level in self.levels:
+            texts |= level.policy.documentation or {}
+        return texts
+
+
+def load_policy(path: str | os.PathLike[str], sources: PolicySources | None = None) -> LoadedPolicy:
     """Read a policy from a file.
 
     Args:
         path: The file.
+        sources: What fetches policies that it extends from elsewhere; None refuses them.
 
     Returns:
         The policy, valid in every respect.
 
     Raises:
-        PolicyError: If the file cannot be read or is not a policy; the message lists every
-            problem with file, line and column.
-    """
-    try:
-        with open(path, "rb") as stream:  # noqa: PTH123 - any path-like is welcome
-            content = stream.read(MAX_SIZE_BYTES + 1)
-    except OSError as exc:
-        msg = f"{path}: the policy cannot be read: {exc.strerror}"
-        raise PolicyError(msg, hint=_HINT) from exc
-    return parse_policy(content, path=str(path))
+        PolicyError: If a file cannot be read, is not a policy, or loosens what it extends; the
+            message lists every problem of one file with line and column.
+    """  # noqa: DOC502 - raised by the steps
+    return parse_policy(read_file(path), path=str(path), sources=sources)
 
 
-def parse_policy(content: bytes, *, path: str) -> LoadedPolicy:
+def parse_policy(
+    content: bytes, *, path: str, sources: PolicySources | None = None
+) -> LoadedPolicy:
     """Read a policy from bytes, such as those of a file at another revision.
 
     Args:
         content: The whole file, UTF-8.
-        path: Where it came from, for messages and reports.
+        path: Where it came from, for messages and reports; files that it extends are beside it.
+        sources: What fetches policies that it extends from elsewhere; None refuses them.
 
     Returns:
         The policy, valid in every respect.
 
     Raises:
-        PolicyError: If the bytes are not a policy; the message lists every problem with file,
-            line and column.
-    """
-    text = _decoded(content, path)
-    document = read_document(text)
-    problems = document.problems
-    if document.root is not None:
-        try:
-            policy = Policy.model_validate(document.root)
-        except ValidationError as exc:
-            problems += explain(exc, document)
-    if problems:
-        raise PolicyError(_listed(path, problems), hint=_HINT)
-    return LoadedPolicy(policy=policy, digest=digest_of(policy), path=path)
-
-
-def digest_of(policy: Policy) -> str:
-    """Return the identity of a policy: equal for equal demands, however they are written.
-
-    Args:
-        policy: The policy.
-
-    Returns:
-        ``sha256:`` and the digest of its canonical JSON: keys sorted, defaults filled in, no
-        spaces, ASCII. Comments, order and quoting style do not change it.
-    """
-    meaning = policy.model_dump(mode="json", by_alias=True)
-    canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
-
-
-def _decoded(content: bytes, path: str) -> str:
-    if len(content) > MAX_SIZE_BYTES:
-        msg = f"{path}: the policy is larger than {MAX_SIZE_BYTES:,} bytes"
-        raise PolicyError(msg, hint=_HINT)
-    try:
-        return content.decode()
-    except UnicodeDecodeError as exc:
-        before = content[: exc.start].decode()
-        column = len(before) - (before.rfind("\n") + 1)
-        place = Place(before.count("\n") + 1, column + 1)
-        message = f"the file is not UTF-8: byte 0x{content[exc.start]:02X}, {exc.reason}"
-        raise PolicyError(_listed(path, [Problem(place, message)]), hint=_HINT) from exc
-
-
-def _listed(path: str, problems: list[Problem]) -> str:
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    places = [
-        f"{path}:{problem.place.line}:{problem.place.column}: {problem.message}"
-        for problem in sorted(problems)[:MAX_LISTED]
-    ]
-    more = len(problems) - len(places)
-    rest = [f"{path}: and {more} more {'problem' if more == 1 else 'problems'}"] if more else []
-    return "\n".join((f"{path}: the policy cannot be used: {count}", *places, *rest))
+        PolicyError: If the bytes are not a policy, or it loosens what it extends; the message
+            lists every problem of one file with line and column.
+    """  # noqa: DOC502 - raised by the steps
+    levels = read_chain(content, path, sources)
+    return LoadedPolicy(levels=levels, digest=digest_of(levels), path=path)

@@ -1,93 +1,53 @@
 """Read a YAML document as plain data with places, refusing whatever a policy has no use for.
 
 The data are built from PyYAML's nodes, not by its constructors: an alias is never followed, a tag
-never obeyed, and every value keeps its line and column.
+never obeyed, a date stays text, and every value keeps its line and column. No anchor is accepted,
+not even one: a demand of a policy stands where it holds.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from sdi_gate.policy.places import Document, Path, Place, Plain, Problem, dotted, quoted
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from yaml.error import Mark
 
-Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
-Path: TypeAlias = tuple[str, ...]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_NODES",
+    "Document",
+    "Path",
+    "Place",
+    "Plain",
+    "Problem",
+    "dotted",
+    "quoted",
+    "read_document",
+]
 
-# A policy is four levels deep.
+# A policy is eight levels deep.
 MAX_DEPTH = 16
+# Keys and values together. Two hundred waivers and a block for each of fifty families are 6,000.
+MAX_NODES = 20_000
 
 _TAG = "tag:yaml.org,2002:"
 _ALIAS = "alias"
 _TRUE = frozenset({"yes", "true", "on"})
 # Base 8, 16 and 60 and digit groups are numbers to YAML 1.1 and traps to its readers.
 _PLAIN_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17}|[0-9]*\.[0-9]*([eE][-+][0-9]+)?)")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """Point into a file; line and column count from 1."""
-
-    line: int
-    column: int
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """Say what is wrong, and where."""
-
-    place: Place
-    message: str
-
-
-@dataclass(slots=True, kw_only=True)
-class Document:
-    """Hold what was read, and what is wrong with it.
-
-    Attributes:
-        root: The top-level mapping; None if there is none, and then ``problems`` says why.
-        keys: Where each key stands; the empty path is the top.
-        values: Where each value starts; the empty path is the top.
-        broken: Paths whose value was refused; in ``root`` it is None.
-        problems: What was refused.
-    """
-
-    root: dict[str, Plain] | None = None
-    keys: dict[Path, Place] = field(default_factory=dict)
-    values: dict[Path, Place] = field(default_factory=dict)
-    broken: set[Path] = field(default_factory=set)
-    problems: list[Problem] = field(default_factory=list)
-
-
-def quoted(text: str) -> str:
-    """Return text in quotes, escaped and shortened, fit for one line of a message.
-
-    Args:
-        text: Any text from a file.
-
-    Returns:
-        At most some 60 characters of it.
-    """
-    return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
-def dotted(path: Path, message: str) -> str:
-    """Return a message that starts with the place in the policy that it is about.
-
-    Args:
-        path: Keys from the top; empty for the whole document.
-        message: What to say.
-
-    Returns:
-        ``limits.sdi: message``.
-    """
-    shown = (key if key.isprintable() and len(key) <= 60 else quoted(key) for key in path)
-    return f"{'.'.join(shown)}: {message}" if path else message
+# YAML ends a line at some characters at which an editor or a diff shows none, so that what looks
+# like a comment could hold a demand; others turn the direction in which a line is shown.
+_MAX_MISLEADING = 100
+_MISLEADING = re.compile("[\x85\u2028\u2029\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
 
 
 def read_document(text: str) -> Document:
@@ -99,7 +59,9 @@ def read_document(text: str) -> Document:
     Returns:
         What was read, with every problem that was found.
     """
-    document = Document()
+    document = Document(problems=list(_misleading(text)))
+    if document.problems:
+        return document
     try:
         node = _compose(text, document.problems)
     except yaml.reader.ReaderError as error:
@@ -116,13 +78,24 @@ def read_document(text: str) -> Document:
     return document
 
 
+def _misleading(text: str) -> Iterator[Problem]:
+    line, start = 1, 0
+    for found in islice(_MISLEADING.finditer(text), _MAX_MISLEADING):
+        line += text.count("\n", start, found.start())
+        start = found.start()
+        column = start - (text.rfind("\n", 0, start) + 1)
+        character = f"U+{ord(found[0]):04X}"
+        message = f"the character {character} is refused: it can make text look like another one"
+        yield Problem(Place(line, column + 1), message)
+
+
 def _compose(text: str, problems: list[Problem]) -> yaml.Node | None:
     loader = _StrictLoader(text, problems)
     try:
         node = loader.get_node() if loader.check_node() else None
         if loader.check_node():
             place = _place(loader.next_mark())
-            problems.append(Problem(place, "a policy is one document; here a second one starts"))
+            problems.append(Problem(place, "the file is one document; here a second one starts"))
     # PyYAML passes any number in an escape to chr() and any number in a directive to int().
     except (ValueError, OverflowError) as error:
         raise yaml.MarkedYAMLError(
@@ -142,9 +115,14 @@ class _StrictLoader(yaml.SafeLoader):
         super().__init__(text)
         self.problems = problems
         self.depth = 0
+        self.count = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # untyped in the stubs
+        self.count += 1
+        if self.count > MAX_NODES:
+            problem = f"more than {MAX_NODES:,} keys and values"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         if self.check_event(yaml.AliasEvent):
             message = f"the alias {quoted(event.anchor)} is refused; write the value out"
             self._refuse(event.start_mark, message)
@@ -185,7 +163,7 @@ def _read_root(node: yaml.Node | None, document: Document) -> None:
     kind = "a list" if isinstance(node, yaml.SequenceNode) else "nothing but text"
     empty = node is None or (node.tag == f"{_TAG}null" and not node.value)
     got = "nothing" if empty else kind
-    message = f"a policy is a mapping of keys to values; the file holds {got}"
+    message = f"expected a mapping of keys to values; the file holds {got}"
     document.problems.append(Problem(document.values[()], message))
 
 
@@ -230,7 +208,7 @@ def _value(node: yaml.Node, path: Path, document: Document) -> Plain:
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document)
     if isinstance(node, yaml.SequenceNode):
-        return []  # No place of a policy takes a list; what is in it does not matter.
+        return _items(node, path, document)
     refusal = _why_not_a_value(node)
     if refusal is None:
         return _scalar(node)
@@ -240,10 +218,19 @@ def _value(node: yaml.Node, path: Path, document: Document) -> Plain:
     return None
 
 
+def _items(node: yaml.SequenceNode, path: Path, document: Document) -> list[Plain]:
+    found: list[Plain] = []
+    for number, item in enumerate(node.value):
+        inner = (*path, str(number))
+        document.keys[inner] = document.values[inner] = _place(item.start_mark)
+        found.append(_value(item, inner, document))
+    return found
+
+
 def _why_not_a_value(node: yaml.Node) -> str | None:
     match node.tag.removeprefix(_TAG):
         case "null":
-            return "the key has no value; give one, or leave the key out"
+            return "has no value; give one, or leave it out"
         case "int" | "float":
             if _PLAIN_NUMBER.fullmatch(node.value):
                 return None

@@ -6,9 +6,14 @@ import math
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from sdi_gate.errors import ExitCode
+from sdi_gate.policy.modes import Mode
+
+if TYPE_CHECKING:
+    from sdi_gate.policy.origins import Origin
+    from sdi_gate.policy.waiver_states import WaiverUse
 
 
 class Status(StrEnum):
@@ -94,21 +99,29 @@ class Finding:
 
     Attributes:
         rule: Where the rule stands in the policy, such as ``limits.signals.weight-geometry``;
-            ``required-tier``; or ``defect`` or ``notice``, which no policy needs to ask for.
-        metric: Name of the metric, in kebab-case; ``tier``, ``defect`` and ``notice`` where there
-            is none.
+            ``required-tier`` and what else is demanded without a number; or ``defect``, ``notice``
+            or ``limits``, which no policy needs to ask for.
+        metric: Name of the metric, in kebab-case; where there is none, what the rule is about:
+            ``tier``, ``calibration``, ``parameter``, ``format``, ``base``, ``family``,
+            ``quantisation``, ``age``, ``defect``, ``notice``, ``limits``.
         status: How the rule came out.
         reason: One plain sentence with the observed value, the limit and the margin, or with
             why there is no value.
-        observed: The value that was held against the limits; None if there is none.
+        observed: The value that the rule is about; None if there is none.
         stderr: Standard error of ``observed``; None if it is deterministic.
         warn: The warning limit; None if the policy has none.
         fail: The failing limit; None if the policy has none.
         bound: Whether the limits are upper or lower bounds; None for a rule without limits.
-        margin: Distance from ``observed`` to the deciding limit, in units of the metric;
-            positive means room left.
+        margin: Distance from ``judged`` to the deciding limit, in units of the metric; positive
+            means room left.
         layer: Layer group with the largest value of the metric; None if unknown.
         stratum: Probe stratum with the largest value of the metric; None if unknown.
+        judged: The number that was held against the limits, where it is not ``observed``: with
+            standard errors added, on the bad side, or the upper end of a prediction's interval.
+        waiver: Id of the waiver that raised the failing limit, whether or not the value needs it;
+            None if none did.
+        waived_limit: The failing limit without the waiver; None if none was waived.
+        origin: Where the deciding limit or demand stands; None for what no policy asks for.
     """
 
     rule: str
@@ -123,6 +136,10 @@ class Finding:
     margin: float | None = None
     layer: str | None = None
     stratum: str | None = None
+    judged: float | None = None
+    waiver: str | None = None
+    waived_limit: float | None = None
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         """Refuse a finding that breaks the law.
@@ -130,7 +147,15 @@ class Finding:
         Raises:
             ValueError: If a number is not finite, or value and margin do not come together.
         """
-        numbers = (self.observed, self.stderr, self.warn, self.fail, self.margin)
+        numbers = (
+            self.observed,
+            self.stderr,
+            self.warn,
+            self.fail,
+            self.margin,
+            self.judged,
+            self.waived_limit,
+        )
         if not all(number is None or math.isfinite(number) for number in numbers):
             msg = f"{self.rule}: the numbers of a finding are finite; got {numbers}"
             raise ValueError(msg)
@@ -179,14 +204,19 @@ class Verdict:
 
     Attributes:
         status: The worst status among the findings.
-        findings: One for each defect and each notice, one for the tier, one for each limit of the
-            policy, and one for parameters that were left out where no limit is on coverage.
-        enforced: Whether the verdict closes the gate; False in mode ``observe``.
+        findings: One for each defect and each notice, one for the tier, one for each other demand
+            without a number, one for each limit that holds for the candidate, one if none does,
+            and one for parameters that were left out where no limit is on coverage.
+        mode: What follows: only in mode ``enforce`` does the verdict close the gate.
+        waivers: What became of each waiver that names this model.
+        blocks: The match blocks that hold for the candidate, the most specific last.
     """
 
     status: Status
     findings: tuple[Finding, ...]
-    enforced: bool
+    mode: Mode
+    waivers: tuple[WaiverUse, ...] = ()
+    blocks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a verdict that breaks the law.
@@ -202,19 +232,33 @@ class Verdict:
             raise ValueError(msg)
 
     @classmethod
-    def of(cls, findings: tuple[Finding, ...], *, enforced: bool) -> Self:
+    def of(
+        cls,
+        findings: tuple[Finding, ...],
+        *,
+        mode: Mode,
+        waivers: tuple[WaiverUse, ...] = (),
+        blocks: tuple[str, ...] = (),
+    ) -> Self:
         """Return the verdict that follows from findings.
 
         Args:
             findings: At least one.
-            enforced: Whether the verdict closes the gate.
+            mode: What follows from it.
+            waivers: What became of each waiver that names this model.
+            blocks: The match blocks that hold for the candidate.
 
         Returns:
             The verdict; its status is the worst among the findings.
         """
         statuses = (finding.status for finding in findings)
         worst = max(statuses, key=lambda status: status.severity, default=Status.PASS)
-        return cls(status=worst, findings=findings, enforced=enforced)
+        return cls(status=worst, findings=findings, mode=mode, waivers=waivers, blocks=blocks)
+
+    @property
+    def enforced(self) -> bool:
+        """Return whether the verdict closes the gate."""
+        return self.mode is Mode.ENFORCE
 
     @property
     def deciding(self) -> Finding:

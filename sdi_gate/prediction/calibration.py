@@ -86,6 +86,10 @@ class Calibration(Strict):
             if tier.evidence is None:
                 msg = f"tier {name} of a fitted calibration has its evidence"
                 raise ValueError(msg)
+            told = {*tier.axes, *tier.silent_axes}
+            if self.degradation and not told <= set(self.degradation.axes):
+                msg = f"tier {name} has lines for axes that degradation does not name"
+                raise ValueError(msg)
         return self
 
     @property

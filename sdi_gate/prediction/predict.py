@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from sdi_gate.prediction.schema import MEAN
 
 if TYPE_CHECKING:
     from sdi_gate.prediction.calibration import Calibration
-    from sdi_gate.prediction.schema import PredictionEntry, ScaleEntry
+    from sdi_gate.prediction.schema import PredictionEntry, ScaleEntry, TierEntry
     from sdi_gate.signals.divergence import Divergence
 
 _SEED = "seed="
@@ -34,10 +36,25 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedInterval:
+    """Hold an interval around a prediction.
+
+    Attributes:
+        level: Coverage that it aims at.
+        lower: Lower end, from 0 on.
+        upper: Upper end, up to 1.
+    """
+
+    level: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """Hold the predicted degradation, or the reason why there is none.
 
-    Law: the four numbers are there exactly if ``reason`` is not.
+    Law: the four numbers and the intervals are there exactly if ``reason`` is not.
 
     Attributes:
         value: Predicted degradation.
@@ -45,6 +62,8 @@ class Prediction:
         upper: Upper end of its interval.
         level: Coverage that the interval aims at.
         reason: Why nothing is predicted.
+        intervals: The interval at every level that the calibration has, this one among them, the
+            lowest level first. The higher the level, the wider.
     """
 
     value: float | None = None
@@ -52,6 +71,37 @@ class Prediction:
     upper: float | None = None
     level: float | None = None
     reason: str | None = None
+    intervals: tuple[PredictedInterval, ...] = ()
+
+    def at(self, confidence: float) -> Prediction:
+        """Return the prediction with an interval for a confidence.
+
+        Args:
+            confidence: Coverage that the interval must aim at.
+
+        Returns:
+            The prediction with the narrowest interval whose level is at least that; where there is
+            none, with the widest, whose level then says that it is below. A prediction of nothing
+            is returned as it is.
+        """
+        if not self.intervals:
+            return self
+        enough = (item for item in self.intervals if item.level >= confidence)
+        found = next(enough, self.intervals[-1])
+        return replace(self, lower=found.lower, upper=found.upper, level=found.level)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisPrediction:
+    """Hold what is predicted for one axis.
+
+    Attributes:
+        axis: Its name in the calibration.
+        prediction: Its predicted degradation, or why there is none.
+    """
+
+    axis: str
+    prediction: Prediction
 
 
 def why_uncalibrated(calibration: Calibration, subject: Subject) -> str | None:
@@ -95,18 +145,39 @@ def predict(calibration: Calibration, subject: Subject, sdi: Divergence) -> Pred
     reason = why_uncalibrated(calibration, subject)
     if reason is not None:
         return Prediction(reason=reason)
-    if sdi.estimate is None:
-        return Prediction(reason=f"there is no sdi: {sdi.reason}")
-    entry = calibration.tier(subject.tier)
-    if entry is None or entry.prediction is None:
-        return Prediction(reason=f"the calibration predicts nothing at tier {subject.tier}")
-    value = _read_line(entry.prediction, sdi.estimate.value)
-    half = entry.prediction.offset + entry.prediction.slope * value
-    return Prediction(
-        value=value,
-        lower=max(0.0, value - half),
-        upper=min(1.0, value + half),
-        level=entry.prediction.level,
+    tier = calibration.tier(subject.tier)
+    nothing = f"the calibration predicts nothing at tier {subject.tier}"
+    return _predicted(tier.prediction if tier is not None else None, sdi, nothing)
+
+
+def predict_axes(
+    calibration: Calibration, subject: Subject, sdi: Divergence
+) -> tuple[AxisPrediction, ...]:
+    """Predict the degradation of each axis from the index.
+
+    Args:
+        calibration: The calibration.
+        subject: The scan.
+        sdi: Its index.
+
+    Returns:
+        One for each axis of the calibration, in its order; with the reason where the calibration
+        does not speak for the scan, there is no index, or no line was fitted for the axis.
+        Empty if the calibration was fitted on nothing, and so knows no axis.
+    """
+    if calibration.degradation is None:
+        return ()
+    reason = why_uncalibrated(calibration, subject)
+    tier = calibration.tier(subject.tier)
+    return tuple(
+        AxisPrediction(
+            axis=axis,
+            prediction=Prediction(reason=reason or f"there is no tier {subject.tier}")
+            if reason is not None or tier is None
+            else _predicted(tier.axes.get(axis), sdi, _silence(tier, subject.tier, axis)),
+        )
+        for axis in calibration.degradation.axes
+        if axis != MEAN  # a file of before axes were fitted may call one so
     )
 
 
@@ -122,6 +193,34 @@ def without_seed(identity: str) -> str:
     head, _, query = identity.partition("?")
     kept = "&".join(part for part in query.split("&") if part and not part.startswith(_SEED))
     return f"{head}?{kept}" if kept else head
+
+
+def _silence(tier: TierEntry, name: str, axis: str) -> str:
+    known = tier.silent_axes.get(axis, "it was fitted to the mean alone")
+    return f"the calibration predicts nothing for the axis {axis} at tier {name}: {known}"
+
+
+def _predicted(entry: PredictionEntry | None, sdi: Divergence, nothing: str) -> Prediction:
+    if sdi.estimate is None:
+        return Prediction(reason=f"there is no sdi: {sdi.reason}")
+    if entry is None:
+        return Prediction(reason=nothing)
+    value = _read_line(entry, sdi.estimate.value)
+    intervals = tuple(
+        PredictedInterval(
+            level=level,
+            lower=max(0.0, value - (offset + slope * value)),
+            upper=min(1.0, value + (offset + slope * value)),
+        )
+        for level, offset, slope in entry.widths
+    )
+    return Prediction(
+        value=value,
+        lower=intervals[0].lower,
+        upper=intervals[0].upper,
+        level=intervals[0].level,
+        intervals=intervals,
+    ).at(entry.level)
 
 
 def _is_within(num_parameters: int, scale: ScaleEntry) -> bool:

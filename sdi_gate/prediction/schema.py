@@ -12,6 +12,8 @@ from sdi_gate.signals.divergence import Aggregation, Formula, Term
 from sdi_gate.signals.interface import SignalName  # noqa: TC001 - pydantic reads it at run time
 
 FORMULA_VERSION: Literal[2] = 2
+# What stands, where axes are named, for the mean over them.
+MEAN = "mean"
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Rho = Annotated[float, Field(ge=-1, le=1)]
@@ -83,10 +85,28 @@ class KnotEntry(Strict):
     degradation: Share
 
 
+class LevelEntry(Strict):
+    """The interval around a line at one more level.
+
+    Half its width is ``offset + slope * predicted``.
+    """
+
+    level: Annotated[Share, Field(description="the coverage aimed at")]
+    offset: Annotated[float, Field(ge=0, le=1e6)]
+    slope: Annotated[float, Field(ge=0, le=1e6)]
+    coverage: Annotated[RateEntry, Field(description="reached on groups left out")]
+    mean_width: Annotated[float, Field(ge=0, le=1e6)]
+    exceeded: Annotated[
+        RateEntry | None,
+        Field(description="high regressions above the upper end, on groups left out"),
+    ] = None
+
+
 class PredictionEntry(Strict):
     """The line from ``sdi`` to degradation, and the interval around it.
 
-    Half the width of the interval is ``offset + slope * predicted``.
+    Half the width of the interval is ``offset + slope * predicted``. Law: of two levels, the
+    interval of the higher is at least as wide.
     """
 
     level: Annotated[Share, Field(description="the coverage aimed at")]
@@ -95,6 +115,28 @@ class PredictionEntry(Strict):
     slope: Annotated[float, Field(ge=0, le=1e6)]
     coverage: Annotated[RateEntry, Field(description="reached on groups left out")]
     mean_width: Annotated[float, Field(ge=0, le=1e6)]
+    exceeded: Annotated[
+        RateEntry | None,
+        Field(description="high regressions above the upper end, on groups left out"),
+    ] = None
+    other_levels: Annotated[
+        tuple[LevelEntry, ...], Field(description="the interval at other levels, the lowest first")
+    ] = ()
+
+    @property
+    def widths(self) -> tuple[tuple[float, float, float], ...]:
+        """Return level, offset and slope of each interval, the lowest level first."""
+        own = (self.level, self.offset, self.slope)
+        others = ((each.level, each.offset, each.slope) for each in self.other_levels)
+        return tuple(sorted((own, *others)))
+
+    @model_validator(mode="after")
+    def _widens(self) -> Self:
+        for (level, *half), (higher, *wider) in pairwise(self.widths):
+            if not (level < higher and all(a <= b for a, b in zip(half, wider, strict=True))):
+                msg = f"levels must differ, and a higher one be as wide; got {level} and {higher}"
+                raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
@@ -137,6 +179,9 @@ class TierEntry(Strict):
         threshold: Of ``sdi``; None if it was not fitted.
         evidence: For ``sdi``; None if it was not fitted.
         evidence_plus: For ``sdi_plus``.
+        axes: From ``sdi`` to degradation of one axis, by its name. Empty in a file of before axes
+            were fitted.
+        silent_axes: Why nothing is predicted for an axis, by its name.
     """
 
     sdi: tuple[TermEntry, ...]
@@ -145,6 +190,15 @@ class TierEntry(Strict):
     threshold: ThresholdEntry | None
     evidence: EvidenceEntry | None
     evidence_plus: EvidenceEntry | None
+    axes: dict[str, PredictionEntry] = {}
+    silent_axes: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _keeps_the_mean_apart(self) -> Self:
+        if MEAN in self.axes:
+            msg = f"no axis may be called {MEAN!r}, which stands for all of them"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _makes_indices(self) -> Self:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sdi_gate.report.compared import roles_table, set_aside_table
 from sdi_gate.report.numbers import count, duration, number, plural, size
 from sdi_gate.report.parts import ABSENT, SENTENCE_LIMIT, Section, Table, clean, listed
+from sdi_gate.report.policies import policy_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -235,7 +236,9 @@ def _kinds(document: ResultDocument) -> Iterator[tuple[str, str, str]]:
 def _settings(document: ResultDocument) -> Iterator[tuple[str, str]]:
     verdict, probe, environment = document.verdict, document.probe, document.environment
     if verdict is not None:
-        yield "policy", f"{clean(verdict.policy_name)}, {clean(verdict.policy_digest)}"
+        yield from policy_facts(verdict)
+    if document.registered_name is not None:
+        yield "registered as", clean(document.registered_name)
     if probe is not None:
         template = "with" if probe.chat_template else "without"
         yield "probe set", f"{clean(probe.name)}, {clean(probe.digest)}"

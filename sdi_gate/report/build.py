@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdi_gate.gate.facts import readable
 from sdi_gate.prediction.calibration import load_default
 from sdi_gate.report.document import (
     SCHEMA,
+    AxisPredictionEntry,
     CalibrationEntry,
     ContributionEntry,
     CostEntry,
     EnvironmentEntry,
     EstimateEntry,
-    FindingEntry,
     IndexEntry,
+    IntervalEntry,
     LayerShareEntry,
     MeasurementEntry,
     ParameterEntry,
@@ -25,17 +27,16 @@ from sdi_gate.report.document import (
     StratumEntry,
     TierEntry,
     TokenizerEntry,
-    VerdictEntry,
 )
 from sdi_gate.report.indices import ThresholdEntry
-from sdi_gate.report.subjects import alignment_entry, model_entry, readable
+from sdi_gate.report.subjects import alignment_entry, model_entry
+from sdi_gate.report.verdicts import verdict_entry
 from sdi_gate.signals.divergence import contributions_by_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sdi_gate.gate.result import Environment, Judgement, ProbeFacts, ScanResult
-    from sdi_gate.policy.verdict import Finding
     from sdi_gate.prediction.predict import Prediction
     from sdi_gate.signals.divergence import Contribution, Divergence
     from sdi_gate.signals.interface import Estimate, SignalResult
@@ -62,6 +63,7 @@ def build_document(result: ScanResult, judgement: Judgement | None) -> ResultDoc
             ran=result.tier.ran.value,
             reason=result.tier.reason,
             cuts=result.tier.cuts,
+            whole=result.tier.whole.value if result.tier.whole is not None else None,
         ),
         probe=_probe(result.probe) if result.probe is not None else None,
         signals=tuple(_signal(signal) for signal in result.signals),
@@ -69,9 +71,14 @@ def build_document(result: ScanResult, judgement: Judgement | None) -> ResultDoc
         sdi=_index(result.sdi),
         sdi_plus=_index(result.sdi_plus),
         prediction=_prediction(result.prediction),
+        axis_predictions=tuple(
+            AxisPredictionEntry(axis=readable(found.axis), prediction=_prediction(found.prediction))
+            for found in result.axis_predictions
+        ),
+        registered_name=result.registered_name,
         defects=result.defects,
         notices=result.notices,
-        verdict=_verdict(judgement) if judgement is not None else None,
+        verdict=verdict_entry(judgement) if judgement is not None else None,
         environment=_environment(result.environment),
         cost=_cost(result),
     )
@@ -88,6 +95,8 @@ def _calibration(result: ScanResult) -> CalibrationEntry:
         reason=result.uncalibrated,
         note=calibration.note,
         threshold=_threshold(result),
+        families=calibration.families,
+        num_pairs=calibration.num_pairs,
     )
 
 
@@ -115,6 +124,10 @@ def _prediction(prediction: Prediction) -> PredictionEntry:
         upper=prediction.upper,
         level=prediction.level,
         reason=prediction.reason,
+        intervals=tuple(
+            IntervalEntry(level=found.level, lower=found.lower, upper=found.upper)
+            for found in prediction.intervals
+        ),
     )
 
 
@@ -185,36 +198,6 @@ def _shares(rows: Iterable[tuple[str, float]]) -> tuple[LayerShareEntry, ...]:
     # A sum of shares can be above 1 by the rounding of its last digit.
     return tuple(
         LayerShareEntry(layer=layer, contribution=min(1.0, value)) for layer, value in rows
-    )
-
-
-def _verdict(judgement: Judgement) -> VerdictEntry:
-    verdict, policy = judgement.verdict, judgement.policy
-    return VerdictEntry(
-        status=verdict.status.value,
-        enforced=verdict.enforced,
-        exit_code=int(verdict.exit_code),
-        policy_name=policy.policy.name,
-        policy_digest=policy.digest,
-        deciding=verdict.findings.index(verdict.deciding),
-        findings=tuple(_finding(finding) for finding in verdict.findings),
-    )
-
-
-def _finding(finding: Finding) -> FindingEntry:
-    return FindingEntry(
-        rule=finding.rule,
-        metric=finding.metric,
-        status=finding.status.value,
-        reason=finding.reason,
-        observed=finding.observed,
-        stderr=finding.stderr,
-        warn=finding.warn,
-        fail=finding.fail,
-        bound=finding.bound.value if finding.bound is not None else None,
-        margin=finding.margin,
-        layer=finding.layer,
-        stratum=finding.stratum,
     )
 
 

@@ -35,6 +35,8 @@ def print_report(view: ReportView, console: Console) -> None:
     for sentence in view.deciding:
         _print(console, sentence)
     _print_findings(view, console)
+    if view.waivers_brief.sentences:
+        _print_section(view.waivers_brief, console)
     for section in (view.defects, view.notices):
         if section.tables:
             _print_section(section, console)
@@ -45,6 +47,8 @@ def print_report(view: ReportView, console: Console) -> None:
     _print_bars(view, console)
     _print_section(view.strata_brief, console)
     _print_section(view.claims, console)
+    if view.documentation.sentences:
+        _print_section(view.documentation, console)
 
 
 def _print(console: Console, text: str, style: str = "") -> None:
@@ -78,6 +82,10 @@ def _print_section(section: Section, console: Console) -> None:
         console.print(_grid(table, console.width))
     for sentence in _omissions(section):
         _print(console, sentence)
+    for statement in section.statements:
+        _print(console, statement.title, "italic")
+        for paragraph in statement.paragraphs:
+            _print(console, paragraph)
 
 
 def _omissions(section: Section) -> list[str]:

@@ -30,18 +30,27 @@ from sdi_gate.report.entries import (
     VocabularyEntry,
 )
 from sdi_gate.report.indices import (
+    AxisPredictionEntry,
     CalibrationEntry,
     ContributionEntry,
     EstimateEntry,
     IndexEntry,
+    IntervalEntry,
     LayerShareEntry,
     PredictionEntry,
 )
-from sdi_gate.report.judged import FindingEntry, VerdictEntry
+from sdi_gate.report.judged import (
+    FindingEntry,
+    OriginEntry,
+    StatementEntry,
+    VerdictEntry,
+    WaiverEntry,
+)
 
 __all__ = [
     "SCHEMA",
     "AlignmentEntry",
+    "AxisPredictionEntry",
     "CalibrationEntry",
     "ContributionEntry",
     "CostEntry",
@@ -50,10 +59,12 @@ __all__ = [
     "FileEntry",
     "FindingEntry",
     "IndexEntry",
+    "IntervalEntry",
     "LayerShareEntry",
     "MeasurementEntry",
     "MismatchEntry",
     "ModelEntry",
+    "OriginEntry",
     "ParameterEntry",
     "PredictionEntry",
     "ProbeEntry",
@@ -62,12 +73,14 @@ __all__ = [
     "RoundingEntry",
     "SignalEntry",
     "StageEntry",
+    "StatementEntry",
     "StratumEntry",
     "TensorEntry",
     "TierEntry",
     "TokenizerEntry",
     "VerdictEntry",
     "VocabularyEntry",
+    "WaiverEntry",
     "dump",
     "json_schema",
     "load",
@@ -86,6 +99,12 @@ class TierEntry(Part):
     cuts: Annotated[
         tuple[str, ...], Field(description="what was measured on less than the settings ask for")
     ] = ()
+    whole: Annotated[
+        Literal["weights", "probe", "full"] | None,
+        Field(
+            description="highest tier of which nothing was cut; null: the one that ran, if whole"
+        ),
+    ] = None
 
 
 class StratumEntry(Part):
@@ -157,6 +176,12 @@ class ResultDocument(Part):
     sdi: IndexEntry
     sdi_plus: IndexEntry
     prediction: PredictionEntry | None = None
+    axis_predictions: Annotated[
+        tuple[AxisPredictionEntry, ...], Field(description="the same for each axis of degradation")
+    ] = ()
+    registered_name: Annotated[
+        str | None, Field(description="of the candidate in a registry, as it was given")
+    ] = None
     defects: tuple[str, ...]
     notices: tuple[str, ...]
     verdict: VerdictEntry | None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Beyond these no count, size or time of a scan lies, and their sums stay finite.
 _MAX_INTEGER = 2**63 - 1
@@ -60,6 +60,33 @@ class ModelEntry(Part):
     tied_copies: Annotated[
         tuple[str, ...], Field(description="stored copies of tensors that are counted once")
     ] = ()
+    name: Annotated[
+        str | None, Field(description="on the Hub, such as org/name; a folder has none")
+    ] = None
+    family: Annotated[
+        str | None, Field(description="of architectures, as calibrations and policies name it")
+    ] = None
+    quantisation_method: Annotated[
+        str | None, Field(description="none, or the method, such as bitsandbytes-nf4")
+    ] = None
+
+    @model_validator(mode="after")
+    def _is_called_what_was_given(self) -> Self:
+        given = self.reference.partition("@")[0]
+        if self.name is not None and given != f"hf:{self.name}":
+            msg = f"the name of {self.reference!r} is another one than {self.name!r}"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _is_quantised_or_not(self) -> Self:
+        plain = self.quantisation_method == "none"
+        if self.quantisation_method is not None and plain != (self.quantisation is None):
+            msg = (
+                f"quantised by {self.quantisation_method!r}, and described as {self.quantisation!r}"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class TensorEntry(Part):

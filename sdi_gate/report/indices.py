@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -83,6 +84,12 @@ class CalibrationEntry(Part):
     threshold: Annotated[
         ThresholdEntry | None, Field(description="null where it does not speak for these models")
     ] = None
+    families: Annotated[
+        tuple[str, ...] | None, Field(description="of models that it was fitted on")
+    ] = None
+    num_pairs: Annotated[
+        Count | None, Field(description="of base and fine-tune that it was fitted on")
+    ] = None
 
     @model_validator(mode="after")
     def _speaks_or_says_why_not(self) -> Self:
@@ -90,6 +97,14 @@ class CalibrationEntry(Part):
             msg = f"a calibration that speaks for the models has no reason; got {self.reason!r}"
             raise ValueError(msg)
         return self
+
+
+class IntervalEntry(Part):
+    """An interval around a prediction, at one level."""
+
+    level: Annotated[Share, Field(description="coverage that it aims at")]
+    lower: Share
+    upper: Share
 
 
 class PredictionEntry(Part):
@@ -100,6 +115,10 @@ class PredictionEntry(Part):
     upper: Share | None
     level: Annotated[Share | None, Field(description="coverage that the interval aims at")]
     reason: str | None
+    intervals: Annotated[
+        tuple[IntervalEntry, ...],
+        Field(description="at every level of the calibration, the lowest first"),
+    ] = ()
 
     @model_validator(mode="after")
     def _is_whole_or_says_why_not(self) -> Self:
@@ -112,3 +131,25 @@ class PredictionEntry(Part):
             msg = f"a prediction lies in its interval; got {known[1]} in {known[0]} to {known[2]}"
             raise ValueError(msg)
         return self
+
+    @model_validator(mode="after")
+    def _intervals_widen_around_it(self) -> Self:
+        if not self.intervals:
+            return self
+        own = (self.level, self.lower, self.upper)
+        if own not in {(each.level, each.lower, each.upper) for each in self.intervals}:
+            msg = f"the interval of a prediction is among all of them; {own} is not"
+            raise ValueError(msg)
+        for narrow, wide in pairwise(self.intervals):
+            within = wide.lower <= narrow.lower <= narrow.upper <= wide.upper
+            if not (narrow.level < wide.level and within):
+                msg = f"an interval at a higher level is as wide; got {narrow} and {wide}"
+                raise ValueError(msg)
+        return self
+
+
+class AxisPredictionEntry(Part):
+    """What is predicted for one axis of degradation."""
+
+    axis: str
+    prediction: PredictionEntry

@@ -12,18 +12,20 @@ from sdi_gate.report.parts import (
     Table,
     clean,
 )
+from sdi_gate.report.policies import consequence, mode_words, standing_at
+from sdi_gate.report.waivers import opened_by, remarks_on
 from sdi_gate.report.words import index_label, is_index, unit, where
 
 if TYPE_CHECKING:
-    from sdi_gate.report.document import FindingEntry, ResultDocument, VerdictEntry
+    from sdi_gate.report.document import FindingEntry, ResultDocument
 
 _MAX_FINDINGS = 40
 _SEVERITY = ("fail", "inconclusive", "warn", "pass")
-_FIRST_CLOSED_CODE = 10
 # Long enough for a tier of which every part was cut.
 _REASON_LIMIT = 600
 # Beyond this a standard error says only that the call is not close.
 _MANY_ERRORS = 100
+_PREDICTED = "limits.predicted-degradation."
 
 
 def headline(document: ResultDocument) -> str:
@@ -39,8 +41,7 @@ def headline(document: ResultDocument) -> str:
     verdict = document.verdict
     if verdict is None:
         return f"MEASURED, NOT JUDGED: {models}"
-    mode = "" if verdict.enforced else " (observe mode, not enforced)"
-    return f"{verdict.status.upper()}{mode}: {models}"
+    return f"{verdict.status.upper()}{mode_words(verdict)}: {models}"
 
 
 def deciding(document: ResultDocument) -> tuple[str, ...]:
@@ -50,7 +51,7 @@ def deciding(document: ResultDocument) -> tuple[str, ...]:
         document: The result.
 
     Returns:
-        One or two paragraphs.
+        One or two paragraphs, and one for each waiver without which the gate would be closed.
     """
     verdict = document.verdict
     if verdict is None:
@@ -59,9 +60,12 @@ def deciding(document: ResultDocument) -> tuple[str, ...]:
     verb = "Nothing crossed a limit; closest is" if verdict.status == "pass" else "Decided by"
     place = _place(finding)
     largest = f" It is largest in {place}." if place != ABSENT else ""
+    stands = standing_at(finding.origin)
+    line = f" The rule stands at {stands}." if stands else ""
     return (
-        f"{verb} {_rule(finding)}: {_sentence(finding, document)}{largest}",
-        _consequence(verdict),
+        f"{verb} {_rule(finding)}: {_sentence(finding, document)}{largest}{line}",
+        consequence(verdict),
+        *opened_by(verdict),
     )
 
 
@@ -123,6 +127,8 @@ def _row(finding: FindingEntry, document: ResultDocument) -> tuple[str, ...]:
         reason = _sentence(finding, document)
         return (status, rule, reason, limits, ABSENT, _place(finding))
     value = _observed(finding.observed, finding)
+    if finding.judged is not None:
+        value += f", held as {_held(finding.judged, finding)}"
     label = _label(finding, document)
     observed = value if label in rule else f"{label} {value}"
     room = "over" if finding.margin < 0 else "left"
@@ -131,6 +137,11 @@ def _row(finding: FindingEntry, document: ResultDocument) -> tuple[str, ...]:
 
 
 def _sentence(finding: FindingEntry, document: ResultDocument) -> str:
+    remarks = () if document.verdict is None else remarks_on(finding, document.verdict)
+    return " ".join((_comparison(finding, document), *remarks))
+
+
+def _comparison(finding: FindingEntry, document: ResultDocument) -> str:
     limit, label = _limit(finding), _label(finding, document)
     if finding.observed is None or finding.margin is None or limit is None:
         reason = clean(finding.reason, _REASON_LIMIT)
@@ -140,18 +151,27 @@ def _sentence(finding: FindingEntry, document: ResultDocument) -> str:
     place = "within" if finding.margin >= 0 else beyond
     amount = number(abs(finding.margin))
     observed = f"{label} is {_observed(finding.observed, finding)}"
+    if finding.judged is not None:
+        observed += f", held as {_held(finding.judged, finding)}"
     if not finding.margin:
         return f"{observed}, exactly at the {kind} limit, which it keeps."
-    errors = _in_errors(finding.margin, finding.stderr)
+    errors = _in_errors(finding.margin, finding)
     return f"{observed}, {place} the {kind} limit of {exact(limit)} by {amount}{errors}."
 
 
-def _in_errors(margin: float, stderr: float | None) -> str:
-    if not stderr:
+def _in_errors(margin: float, finding: FindingEntry) -> str:
+    # Where standard errors were added, what is left is no distance from the value any more.
+    if not finding.stderr or finding.judged is not None:
         return ""
-    errors = abs(margin) / stderr
+    errors = abs(margin) / finding.stderr
     shown = number(errors) if errors <= _MANY_ERRORS else f"more than {_MANY_ERRORS}"
     return f" ({shown} standard errors)"
+
+
+def _held(judged: float, finding: FindingEntry) -> str:
+    against = [limit for limit in (finding.warn, finding.fail) if limit is not None]
+    why = "standard errors added" if finding.stderr else "the worse end of its interval"
+    return f"{number(judged, against)} ({why})"
 
 
 def _observed(value: float, finding: FindingEntry) -> str:
@@ -170,13 +190,18 @@ def _limits(finding: FindingEntry) -> str:
     beyond = "below" if finding.bound == "lower" else "above"
     levels = (("warns", finding.warn), ("fails", finding.fail))
     known = [f"{verb} {beyond} {exact(level)}" for verb, level in levels if level is not None]
-    return ", ".join(known) or ABSENT
+    told = ", ".join(known) or ABSENT
+    if finding.waived_limit is None:
+        return told
+    waiver = clean(finding.waiver or "", 60)
+    return f"{told} ({exact(finding.waived_limit)} without waiver {waiver})"
 
 
 def _label(finding: FindingEntry, document: ResultDocument) -> str:
     if is_index(finding.metric):
         return index_label(finding.metric, document)
-    return clean(finding.metric, 60)
+    metric = clean(finding.metric, 60)
+    return f"predicted degradation ({metric})" if finding.rule.startswith(_PREDICTED) else metric
 
 
 def _rule(finding: FindingEntry) -> str:
@@ -185,11 +210,3 @@ def _rule(finding: FindingEntry) -> str:
 
 def _place(finding: FindingEntry) -> str:
     return where(finding.layer, finding.stratum)
-
-
-def _consequence(verdict: VerdictEntry) -> str:
-    policy = f"policy {clean(verdict.policy_name)}"
-    if not verdict.enforced:
-        return f"The {policy} is in observe mode: the verdict is reported, and the gate stays open."
-    gate = "closed" if verdict.exit_code >= _FIRST_CLOSED_CODE else "open"
-    return f"Under the {policy} the gate is {gate} (exit code {verdict.exit_code})."

@@ -17,6 +17,7 @@ MARKER = "<!-- sdi-gate:report:v1 -->"
 # GitHub's limit for the body of a comment.
 MAX_CHARACTERS = 65_536
 _TEMPLATE = "report.md.j2"
+_STATEMENTS = "statements"
 
 
 class MissingMarkerError(AssertionError):
@@ -41,12 +42,15 @@ _LADDER = (
     _Cut(table="base-only", keep=5, told="tensors without a partner"),
     _Cut(table="candidate-only", keep=5, told="tensors without a partner"),
     _Cut(table="mismatched", keep=5, told="tensors without a partner"),
+    _Cut(table=_STATEMENTS, keep=10, told="statements of the policy's authors"),
     _Cut(table="layers", keep=60, told="layer groups that add least"),
     _Cut(table="layers", keep=20, told="layer groups that add least"),
     _Cut(table="signal-ids", keep=0, told="the signals' parameters"),
     _Cut(table="files", keep=0, told="files of the models"),
     _Cut(table="strata", keep=20, told="strata"),
     _Cut(table="vocabulary", keep=4, told="rows of the vocabulary"),
+    _Cut(table=_STATEMENTS, keep=0, told="statements of the policy's authors"),
+    _Cut(table="waivers", keep=15, told="waivers"),
     _Cut(table="findings", keep=15, told="findings that matter less"),
     _Cut(table="notices", keep=5, told="notices"),
     _Cut(table="defects", keep=5, told="defects"),
@@ -56,8 +60,15 @@ _LADDER = (
     _Cut(table="mismatched", keep=0, told="tensors without a partner"),
     _Cut(table="strata", keep=9, told="strata"),
     _Cut(table="vocabulary", keep=0, told="rows of the vocabulary"),
+    _Cut(table="waivers", keep=3, told="waivers"),
     _Cut(table="findings", keep=5, told="findings that matter less"),
     _Cut(table="layers", keep=0, told="layer groups that add least"),
+    _Cut(table="strata", keep=5, told="strata"),
+    _Cut(table="notices", keep=2, told="notices"),
+    _Cut(table="defects", keep=2, told="defects"),
+    _Cut(table="findings", keep=3, told="findings that matter less"),
+    _Cut(table="waivers", keep=1, told="waivers"),
+    _Cut(table="settings", keep=4, told="settings"),
 )
 
 
@@ -126,6 +137,9 @@ def _body(section: Section) -> _Rendered:
     blocks: list[str] = [escape_markdown(sentence) for sentence in section.sentences]
     for table in section.tables:
         blocks.extend(_table(table))
+    for statement in section.statements:
+        blocks.append(f"### {escape_markdown(statement.title)}")
+        blocks.extend(escape_markdown(paragraph) for paragraph in statement.paragraphs)
     return _Rendered("\n\n".join(blocks))
 
 
@@ -167,6 +181,8 @@ def _shorten(view: ReportView, cut: _Cut) -> ReportView:
     return replace(
         view,
         findings=_kept(view.findings, cut),
+        waivers=_kept(view.waivers, cut),
+        documentation=_kept(view.documentation, cut),
         compared=_kept(view.compared, cut),
         defects=_kept(view.defects, cut),
         notices=_kept(view.notices, cut),
@@ -183,7 +199,8 @@ def _kept(section: Section, cut: _Cut) -> Section:
         replace(table, rows=table.rows[: cut.keep]) if table.key == cut.table else table
         for table in section.tables
     )
-    return replace(section, tables=tables)
+    keep = cut.keep if cut.table == _STATEMENTS else len(section.statements)
+    return replace(section, tables=tables, statements=section.statements[:keep])
 
 
 def _shortened(told: dict[str, None]) -> str:

@@ -59,6 +59,19 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """Hold a text of somebody else under its title.
+
+    Attributes:
+        title: What it is about.
+        paragraphs: The text.
+    """
+
+    title: str
+    paragraphs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """Hold one part of the report.
 
@@ -66,11 +79,13 @@ class Section:
         title: Heading.
         sentences: Text, one paragraph each.
         tables: Tables, after the text.
+        statements: Texts of others, after the tables.
     """
 
     title: str
     sentences: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
+    statements: tuple[Statement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +157,9 @@ class ReportView:
         strata: The strata of the probe set.
         strata_brief: The same table without standard errors, for narrow renderers.
         behaviour: What changed in the predictions.
+        waivers: What became of each waiver that names this model; no sentences if none does.
+        waivers_brief: The same as sentences, for narrow renderers.
+        documentation: Texts that the policy's authors had copied; no sentences without any.
         defects: What is wrong with the input.
         notices: What was seen and cannot be judged by a number.
         alignment: How the tensors and tokenizers match.
@@ -156,6 +174,9 @@ class ReportView:
     deciding: tuple[str, ...]
     finding_lines: tuple[FindingLine, ...]
     findings: Section
+    waivers: Section
+    waivers_brief: Section
+    documentation: Section
     compared: Section
     index: Section
     signals: Section

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from sdi_gate.gate.facts import identity_of, readable
 from sdi_gate.models.roles import role_label
 from sdi_gate.report.entries import (
     AlignmentEntry,
@@ -34,9 +35,10 @@ def model_entry(facts: ModelFacts) -> ModelEntry:
     Returns:
         Its entry.
     """
-    snapshot = facts.snapshot
+    snapshot, identity = facts.snapshot, identity_of(facts)
     return ModelEntry(
-        reference=readable(str(snapshot.ref)),
+        reference=identity.reference,
+        name=identity.name,
         commit=snapshot.commit,
         digest=snapshot.digest,
         architecture=readable(facts.architecture),
@@ -48,6 +50,8 @@ def model_entry(facts: ModelFacts) -> ModelEntry:
         ),
         kind=snapshot.kind.value,
         quantisation=None if facts.quantisation is None else readable(facts.quantisation),
+        quantisation_method=identity.quantisation,
+        family=readable(facts.family),
         adapter=None if facts.adapter is None else readable(facts.adapter),
         ignored=tuple(map(readable, facts.ignored)),
         tied_copies=tuple(map(readable, facts.tied_copies)),
@@ -88,19 +92,6 @@ def alignment_entry(result: ScanResult) -> AlignmentEntry:
         else None,
         roles=_roles(alignment.paired),
     )
-
-
-def readable(name: str) -> str:
-    """Return text from outside as JSON can hold it.
-
-    Args:
-        name: Any text. A file's name can hold bytes that are no UTF-8, a configuration half of a
-            surrogate pair.
-
-    Returns:
-        The text with these as escapes.
-    """
-    return name.encode(errors="backslashreplace").decode()
 
 
 def _tensors(tensors: Iterable[TensorInfo]) -> tuple[TensorEntry, ...]:

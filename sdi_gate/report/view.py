@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdi_gate.report import background, compared, judgement, measured, places, remarks
+from sdi_gate.report import (
+    background,
+    compared,
+    judgement,
+    measured,
+    places,
+    policies,
+    remarks,
+    waivers,
+)
 from sdi_gate.report.parts import ReportView
 
 if TYPE_CHECKING:
@@ -31,6 +40,9 @@ def build_view(document: ResultDocument) -> ReportView:
         deciding=(*judgement.deciding(document), *remarks.unusual_settings(document)),
         finding_lines=judgement.finding_lines(document),
         findings=judgement.findings(document),
+        waivers=waivers.waivers_section(document),
+        waivers_brief=waivers.waivers_brief(document),
+        documentation=policies.documentation_section(document),
         compared=compared.compared_section(document),
         index=measured.index_section(document),
         signals=measured.signals_section(document),

@@ -9,6 +9,7 @@ from tiny_models import add_noise, build_base, perturb
 from transformers.utils import logging as transformers_logging
 
 from sdi_gate.cli.main import main
+from sdi_gate.cli.options import ScanOptions
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +63,25 @@ def check_here(run_here, models, probe, tmp_path):
         )
 
     return check
+
+
+@pytest.fixture
+def scan_options(tmp_path):
+    """Give the options of a scan of a candidate against a folder."""
+
+    def options(candidate):
+        return ScanOptions(
+            base="file:base",
+            candidate=candidate,
+            tier="auto",
+            device="cpu",
+            out=tmp_path,
+            probe=None,
+            calibration=None,
+            seed=0,
+            depth_weights="uniform",
+            threads=None,
+            no_cache=True,
+        )
+
+    return options

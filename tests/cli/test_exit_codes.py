@@ -40,7 +40,8 @@ def test_a_candidate_near_its_base_passes_with_0(check_here, models, tmp_path):
 
 def test_a_warning_is_0_too(check_here, models, tmp_path):
     policy = tmp_path / "policy.yml"
-    text = "version: 1\nname: careful\nlimits:\n  sdi: {warn: 0.0, fail: 0.9}\n"
+    head = "apiVersion: sdi-gate/v1\nkind: Policy\nmetadata: {name: careful}\n"
+    text = f"{head}limits:\n  sdi: {{warn: 0.0, fail: 0.9}}\n"
     policy.write_text(text, encoding="utf-8")
     ended = check_here(models / "near", policy=policy)
     assert (ended.code, ended.out.split(":")[0]) == (0, "WARN"), ended.err

@@ -5,14 +5,14 @@ import pytest
 from commands import POLICIES, environment
 
 STUDY = ("build", "measure", "evaluate", "collect", "merge", "fit", "report")
+POLICY = ("init", "validate", "test", "explain", "diff", "replay", "digest", "schema")
 COMMANDS = {
     "sdi-gate": (),
     "check": ("check",),
     "scan": ("scan",),
     "report": ("report",),
     "policy": ("policy",),
-    "policy-validate": ("policy", "validate"),
-    "policy-schema": ("policy", "schema"),
+    **{f"policy-{command}": ("policy", command) for command in POLICY},
     "doctor": ("doctor",),
     "profile": ("profile",),
     "cache": ("cache",),
@@ -22,11 +22,17 @@ COMMANDS = {
     **{f"study-{step}": ("study", step) for step in STUDY},
     "calibrate": ("calibrate",),
 }
+DEFAULT = str(POLICIES / "default.yml")
 LIGHT = {
     **{f"{name}-help": (*command, "--help") for name, command in COMMANDS.items()},
     "version": ("--version",),
-    "validate": ("policy", "validate", str(POLICIES / "default.yml")),
+    "validate": ("policy", "validate", DEFAULT),
     "schema": ("policy", "schema"),
+    "test-schema": ("policy", "schema", "--kind", "PolicyTest"),
+    "digest": ("policy", "digest", DEFAULT),
+    "test": ("policy", "test", str(POLICIES)),
+    "explain": ("policy", "explain", DEFAULT),
+    "diff": ("policy", "diff", DEFAULT, str(POLICIES / "strict.yml")),
 }
 _HEAVY = """
 import sys
@@ -50,6 +56,14 @@ def test_the_short_option_shows_the_same_help(run_here):
 
 @pytest.mark.parametrize("arguments", LIGHT.values(), ids=LIGHT)
 def test_help_and_policy_commands_load_no_machine_learning_library(arguments, tmp_path):
+    loads_nothing_heavy(arguments, tmp_path)
+
+
+def test_a_policy_is_begun_without_a_machine_learning_library(tmp_path):
+    loads_nothing_heavy(("policy", "init", "--out", str(tmp_path / "p.yml")), tmp_path)
+
+
+def loads_nothing_heavy(arguments, tmp_path):
     done = subprocess.run(  # noqa: S603 - the arguments are ours
         [sys.executable, "-c", _HEAVY, *arguments],
         check=False,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime
 
 import pytest
 import torch
@@ -277,8 +278,9 @@ def test_a_model_with_a_layer_more_is_not_equal_and_does_not_pass(folders, tmp_p
     result = scan(base, deeper)
     assert result.alignment.extra_layers == ("layers.2",)
     assert result.alignment.coverage < 1.0
-    policy = parse_policy(b"version: 1\nname: x\nlimits: {sdi: {fail: 1.0}}\n", path="x.yml")
-    assert judge_scan(result, policy).verdict.status is not Status.PASS
+    head = b"apiVersion: sdi-gate/v1\nkind: Policy\nmetadata: {name: x}\n"
+    policy = parse_policy(head + b"limits: {sdi: {fail: 1.0}}\n", path="x.yml")
+    assert judge_scan(result, policy, datetime.now(UTC)).verdict.status is not Status.PASS
 
 
 def test_layers_are_matched_by_their_numbers_and_not_by_their_place(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import pytest
 import torch
@@ -132,9 +133,10 @@ def stages(result):
 
 
 def verdict(result, tier):
-    text = f"version: 1\nname: t\nrequired-tier: {tier}\nlimits: {{sdi: {{fail: 1.0}}}}\n"
+    head = "apiVersion: sdi-gate/v1\nkind: Policy\nmetadata: {name: t}\n"
+    text = f"{head}required-tier: {tier}\nlimits: {{sdi: {{fail: 1.0}}}}\n"
     policy = parse_policy(text.encode(), path="t.yml")
-    return judge_scan(result, policy).verdict.status
+    return judge_scan(result, policy, datetime.now(UTC)).verdict.status
 
 
 @pytest.fixture(scope="module")

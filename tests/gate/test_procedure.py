@@ -522,18 +522,26 @@ def test_a_source_that_is_not_there_is_a_bug_and_not_a_verdict(folders):
 # The verdict.
 
 POLICY = b"""
-version: 1
-name: trial
+apiVersion: sdi-gate/v1
+kind: Policy
+metadata: {name: trial}
 required-tier: probe
 limits:
   sdi:
     warn: 0.4
     fail: 0.6
 """
+LAX = b"""
+apiVersion: sdi-gate/v1
+kind: Policy
+metadata: {name: lax}
+limits: {sdi: {fail: 1.0}}
+"""
+NOW = datetime(2100, 1, 1, tzinfo=UTC)
 
 
-def verdict_of(result):
-    return judge_scan(result, parse_policy(POLICY, path="trial.yml")).verdict.status
+def verdict_of(result, policy=POLICY):
+    return judge_scan(result, parse_policy(policy, path="trial.yml"), NOW).verdict.status
 
 
 def test_a_copy_passes_noise_fails_and_what_was_not_measured_is_inconclusive(copies):
@@ -549,7 +557,7 @@ def test_a_copy_passes_noise_fails_and_what_was_not_measured_is_inconclusive(cop
 
 def test_a_judgement_keeps_its_policy(folders):
     policy = parse_policy(POLICY, path="trial.yml")
-    assert judge_scan(scan(*folders, "probe"), policy).policy is policy
+    assert judge_scan(scan(*folders, "probe"), policy, NOW).policy is policy
 
 
 def test_facts_hold_everything_that_is_judged(folders):
@@ -559,8 +567,28 @@ def test_facts_hold_everything_that_is_judged(folders):
     assert facts.coverage == 1.0
     assert facts.sdi == result.sdi.estimate
     assert facts.sdi_plus == result.sdi_plus.estimate
-    assert facts.signals == result.signals
+    # By which layers count most, no policy goes.
+    assert facts.signals == tuple(replace(found, layer_weights=()) for found in result.signals)
     assert facts.defects == ("a defect",)
+    for model, found in ((facts.base, result.base), (facts.candidate, result.candidate)):
+        assert model.reference == f"file:{found.snapshot.folder}"
+        assert (model.name, model.commit, model.digest) == (None, None, found.snapshot.digest)
+        assert (model.format, model.quantisation) == ("full", "none")
+    assert (facts.family, facts.registered_name) == ("llama", None)
+    assert facts.calibration.name == result.calibration.name
+    assert facts.calibration.out_of_scope == result.uncalibrated
+    assert facts.calibration.families == result.calibration.families
+    assert facts.predictions[0].axis == "mean"
+    assert dict(facts.tensor_roles)["model.layers.0.mlp.down_proj.weight"] == ("down",)
+    assert facts.measured_at == datetime.fromisoformat(result.started_at)
+
+
+def test_the_name_that_was_given_for_the_candidate_is_judged_by(folders):
+    result = run_scan(
+        replace(request_of(*folders, tier="weights"), registered_name="org/tune"),
+        Effects(sources={Scheme.FILE: FolderSource()}, progress=NullProgress()),
+    )
+    assert result.facts.model_name == "org/tune"
 
 
 def test_a_configuration_that_computes_something_else_never_passes_unseen(copies):
@@ -574,8 +602,7 @@ def test_a_configuration_that_computes_something_else_never_passes_unseen(copies
     assert blind.defects == (
         "the configurations differ (rms_norm_eps) and tier weights cannot see what that does",
     )
-    lax = parse_policy(b"version: 1\nname: lax\nlimits: {sdi: {fail: 1.0}}\n", path="lax.yml")
-    assert judge_scan(blind, lax).verdict.status is Status.INCONCLUSIVE
+    assert verdict_of(blind, LAX) is Status.INCONCLUSIVE
     seen = scan(base, twin, "probe")
     assert seen.defects == ()
     assert seen.sdi.estimate.value > 0.0
@@ -606,8 +633,7 @@ def test_what_the_probe_cannot_see_is_a_notice(copies):
         "settings differ that may act beyond the probe's short texts: max_position_embeddings",
         "settings of generation differ, which are not measured: eos_token_id",
     )
-    lax = parse_policy(b"version: 1\nname: lax\nlimits: {sdi: {fail: 1.0}}\n", path="lax.yml")
-    assert judge_scan(result, lax).verdict.status is Status.WARN
+    assert verdict_of(result, LAX) is Status.WARN
 
 
 def test_many_settings_that_differ_are_listed_in_part(copies):

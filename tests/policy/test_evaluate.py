@@ -13,6 +13,7 @@ from scan_facts import (
     facts_of,
     facts_with,
     found,
+    judged,
     limits_at,
     policy_of,
     row,
@@ -20,14 +21,13 @@ from scan_facts import (
 )
 
 from sdi_gate.errors import ExitCode
-from sdi_gate.policy.evaluate import judge
 from sdi_gate.policy.facts import Tier
 from sdi_gate.policy.verdict import Bound, Status
 from sdi_gate.signals.interface import Estimate, SignalName
 
 
 def test_equal_models_pass_every_limit_in_the_order_of_the_schema():
-    verdict = judge(policy_of(every_limit({"warn": 0.0, "fail": 0.5})), facts_of())
+    verdict = judged(policy_of(every_limit({"warn": 0.0, "fail": 0.5})), facts_of())
     assert verdict.status is Status.PASS
     assert verdict.exit_code is ExitCode.OK
     assert [finding.rule for finding in verdict.findings] == [
@@ -52,7 +52,7 @@ def test_an_upper_limit_warns_and_fails_above_its_bounds(
     key: str, value: float, status: Status, margin: float
 ):
     policy = policy_of(limits_at(key, {"warn": 0.25, "fail": 0.5}))
-    verdict = judge(policy, facts_with(key, value))
+    verdict = judged(policy, facts_with(key, value))
     finding = found(verdict, f"limits.{key}")
     assert verdict.deciding is finding
     assert (finding.status, finding.observed, finding.margin) == (status, value, margin)
@@ -72,7 +72,7 @@ def test_an_upper_limit_warns_and_fails_above_its_bounds(
     ],
 )
 def test_coverage_warns_and_fails_below_its_bounds(value: float, status: Status, margin: float):
-    verdict = judge(
+    verdict = judged(
         policy_of({"coverage": {"warn": 0.75, "fail": 0.5}}), facts_with("coverage", value)
     )
     finding = found(verdict, "limits.coverage")
@@ -92,7 +92,7 @@ def test_coverage_warns_and_fails_below_its_bounds(value: float, status: Status,
     ids=["fail-kept", "fail-crossed", "warn-kept", "warn-crossed"],
 )
 def test_either_bound_may_be_left_out(bounds, value: float, status: Status, limit: float):
-    finding = found(judge(policy_of({"sdi": bounds}), facts_with("sdi", value)), "limits.sdi")
+    finding = found(judged(policy_of({"sdi": bounds}), facts_with("sdi", value)), "limits.sdi")
     assert (finding.status, finding.limit) == (status, limit)
 
 
@@ -117,13 +117,13 @@ def test_either_bound_may_be_left_out(bounds, value: float, status: Status, limi
 )
 def test_the_reason_is_a_sentence_with_value_limit_and_margin(key: str, value: float, reason: str):
     policy = policy_of(limits_at(key, {"warn": 0.3, "fail": 0.5}))
-    assert found(judge(policy, facts_with(key, value)), f"limits.{key}").reason == reason
+    assert found(judged(policy, facts_with(key, value)), f"limits.{key}").reason == reason
 
 
 def test_the_reason_names_a_lower_limit_and_a_lone_failing_limit():
     policy = policy_of({"coverage": {"fail": 0.75}})
-    below = found(judge(policy, facts_of(coverage=0.5)), "limits.coverage")
-    within = found(judge(policy, facts_of()), "limits.coverage")
+    below = found(judged(policy, facts_of(coverage=0.5)), "limits.coverage")
+    within = found(judged(policy, facts_of()), "limits.coverage")
     assert below.reason == "coverage is 0.5, below the failing limit of 0.75 by 0.25."
     assert within.reason == "coverage is 1, within the failing limit of 0.75 by 0.25."
 
@@ -134,18 +134,18 @@ def test_the_reason_carries_the_standard_error_and_the_headline_metric():
         estimate=Estimate(value=0.5, stderr=0.0625, n=8),
     )
     policy = policy_of(limits_at("signals.curvature-shift", {"fail": 0.25}))
-    finding = found(judge(policy, facts_of(signals=(measured,))), "limits.signals.curvature-shift")
+    finding = found(judged(policy, facts_of(signals=(measured,))), "limits.signals.curvature-shift")
     assert finding.stderr == 0.0625
     assert finding.metric == "trace-difference"
     assert finding.reason == (
-        "curvature-shift (trace-difference) is 0.5 ± 0.062, above the failing limit of 0.25 "
-        "by 0.25."
+        "curvature-shift (trace-difference) is 0.5 ± 0.062 (0.5625 with 1 standard error), above "
+        "the failing limit of 0.25 by 0.3125."
     )
 
 
 def test_warn_and_fail_at_the_same_value_fail():
     policy = policy_of({"sdi": {"warn": 0.5, "fail": 0.5}})
-    finding = found(judge(policy, facts_with("sdi", 0.75)), "limits.sdi")
+    finding = found(judged(policy, facts_with("sdi", 0.75)), "limits.sdi")
     assert finding.status is Status.FAIL
     assert "above the failing limit" in finding.reason
 
@@ -165,7 +165,7 @@ def test_the_layer_and_the_stratum_with_the_largest_value_are_named():
         metric="drift",
     )
     policy = policy_of(limits_at(f"signals.{name}", {"fail": 1.0}))
-    finding = found(judge(policy, facts_of(signals=(drift,))), f"limits.signals.{name}")
+    finding = found(judged(policy, facts_of(signals=(drift,))), f"limits.signals.{name}")
     assert (finding.layer, finding.stratum) == ("layers.1", "safety")
 
 
@@ -180,7 +180,7 @@ def test_the_stratum_of_a_behaviour_metric_is_that_metrics_own():
         metric="kl-divergence",
     )
     policy = policy_of(limits_at("behaviour.nll-change", {"fail": -0.25}))
-    finding = found(judge(policy, facts_of(signals=(behaviour,))), "limits.behaviour.nll-change")
+    finding = found(judged(policy, facts_of(signals=(behaviour,))), "limits.behaviour.nll-change")
     assert (finding.observed, finding.stratum, finding.layer) == (-0.5, "general", None)
     assert (finding.status, finding.margin) == (Status.PASS, 0.25)
 
@@ -189,7 +189,7 @@ def test_the_stratum_of_a_behaviour_metric_is_that_metrics_own():
 @pytest.mark.parametrize("required", Tier)
 def test_a_scan_of_a_lower_tier_is_inconclusive(tier: Tier, required: Tier):
     policy = policy_of({"sdi": {"fail": 1.0}}, **{"required-tier": required.value})
-    verdict = judge(policy, facts_of(tier=tier))
+    verdict = judged(policy, facts_of(tier=tier))
     lower = tier.rank < required.rank
     assert verdict.status is (Status.INCONCLUSIVE if lower else Status.PASS)
     finding = found(verdict, "required-tier")
@@ -200,10 +200,10 @@ def test_a_scan_of_a_lower_tier_is_inconclusive(tier: Tier, required: Tier):
 def test_a_scan_of_a_lower_tier_says_why_it_ran_none_higher():
     policy = policy_of({"coverage": {"fail": 1.0}}, **{"required-tier": "full"})
     reason = "tier full needs about 90.0 GB of memory, more than is free"
-    verdict = judge(policy, facts_of(tier=Tier.PROBE, tier_reason=reason))
+    verdict = judged(policy, facts_of(tier=Tier.PROBE, tier_reason=reason))
     start = "The scan is of tier probe, and the policy requires tier full"
     assert found(verdict, "required-tier").reason == f"{start}: {reason}."
-    higher = judge(policy, facts_of(tier_reason="tier full was asked for."))
+    higher = judged(policy, facts_of(tier_reason="tier full was asked for."))
     assert found(higher, "required-tier").reason == (
         "The scan is of tier full, and the policy requires tier full."
     )
@@ -216,7 +216,7 @@ CUT = "2 curvature draws for each stratum instead of 8, to keep to the budget of
 @pytest.mark.parametrize("whole", Tier)
 def test_what_was_cut_does_not_fulfil_what_is_required(whole: Tier, required: Tier):
     policy = policy_of({"coverage": {"fail": 1.0}}, **{"required-tier": required.value})
-    verdict = judge(policy, facts_of(whole_tier=whole, cuts=(CUT,)))
+    verdict = judged(policy, facts_of(whole_tier=whole, cuts=(CUT,)))
     enough = whole.rank >= required.rank
     assert verdict.status is (Status.PASS if enough else Status.INCONCLUSIVE)
     assert verdict.exit_code is (ExitCode.OK if enough else ExitCode.INCONCLUSIVE)
@@ -228,7 +228,7 @@ def test_a_scan_with_cuts_says_them_all_and_up_to_where_it_is_whole():
     facts = facts_of(
         whole_tier=Tier.WEIGHTS, cuts=("one.", "two"), tier_reason="the budget allows no more"
     )
-    assert found(judge(policy, facts), "required-tier").reason == (
+    assert found(judged(policy, facts), "required-tier").reason == (
         "The scan is of tier full, whole up to tier weights, and the policy requires tier full: "
         "the budget allows no more; less was measured: one; less was measured: two."
     )
@@ -237,7 +237,7 @@ def test_a_scan_with_cuts_says_them_all_and_up_to_where_it_is_whole():
 def test_a_scan_with_cuts_is_still_judged_and_can_fail():
     policy = policy_of({"sdi": {"fail": 0.5}}, **{"required-tier": "full"})
     facts = replace(facts_with("sdi", 0.75), whole_tier=Tier.PROBE, cuts=(CUT,))
-    verdict = judge(policy, facts)
+    verdict = judged(policy, facts)
     assert verdict.status is Status.FAIL
     assert found(verdict, "required-tier").status is Status.INCONCLUSIVE
 
@@ -246,13 +246,13 @@ def test_no_tier_is_whole_beyond_the_one_that_ran():
     policy = policy_of({"coverage": {"fail": 1.0}}, **{"required-tier": "full"})
     facts = facts_of(tier=Tier.PROBE, whole_tier=Tier.FULL)
     assert facts.uncut_tier is Tier.PROBE
-    assert judge(policy, facts).status is Status.INCONCLUSIVE
+    assert judged(policy, facts).status is Status.INCONCLUSIVE
 
 
 def test_a_limit_on_curvature_is_not_held_against_first_derivatives_alone():
     fisher = signal(SignalName.CURVATURE_SHIFT, 0.0, metric="fisher-trace-shift")
     policy = policy_of(limits_at("signals.curvature-shift", {"fail": 0.25}))
-    finding = found(judge(policy, facts_of(signals=(fisher,))), "limits.signals.curvature-shift")
+    finding = found(judged(policy, facts_of(signals=(fisher,))), "limits.signals.curvature-shift")
     assert finding.status is Status.INCONCLUSIVE
     assert finding.observed is None
     assert "another quantity than fisher-trace-shift" in finding.reason
@@ -263,7 +263,7 @@ def test_a_limit_on_curvature_is_not_held_against_first_derivatives_alone():
 def test_an_index_of_a_lower_tier_is_held_against_no_limit(key: str, value: float):
     policy = policy_of({key: {"warn": 0.25, "fail": 0.5}}, **{"required-tier": "full"})
     facts = replace(facts_with(key, value), tier=Tier.PROBE)
-    finding = found(judge(policy, facts), f"limits.{key}")
+    finding = found(judged(policy, facts), f"limits.{key}")
     assert (finding.status, finding.observed) == (Status.INCONCLUSIVE, None)
     assert (finding.warn, finding.fail, finding.bound) == (0.25, 0.5, Bound.UPPER)
     assert finding.reason == (
@@ -274,13 +274,13 @@ def test_an_index_of_a_lower_tier_is_held_against_no_limit(key: str, value: floa
 def test_a_signal_of_a_lower_tier_is_still_judged():
     key = "signals.weight-geometry"
     policy = policy_of(limits_at(key, {"fail": 0.5}), **{"required-tier": "full"})
-    verdict = judge(policy, replace(facts_with(key, 0.75), tier=Tier.WEIGHTS))
+    verdict = judged(policy, replace(facts_with(key, 0.75), tier=Tier.WEIGHTS))
     assert verdict.status is Status.FAIL
 
 
 def test_parameters_left_out_need_a_policy_that_says_how_many_may_be():
     policy = policy_of({"sdi": {"fail": 0.5}})
-    verdict = judge(policy, facts_of(coverage=0.75))
+    verdict = judged(policy, facts_of(coverage=0.75))
     finding = found(verdict, "limits.coverage")
     assert (verdict.status, finding.status) == (Status.INCONCLUSIVE, Status.INCONCLUSIVE)
     assert (finding.observed, finding.bound) == (None, None)
@@ -288,26 +288,26 @@ def test_parameters_left_out_need_a_policy_that_says_how_many_may_be():
         "A share of 0.25 of the parameters was not compared, and the policy does not say how much "
         "may be missing: it has no limit on coverage."
     )
-    assert judge(policy, facts_of()).status is Status.PASS
+    assert judged(policy, facts_of()).status is Status.PASS
     limited = policy_of({"sdi": {"fail": 0.5}, "coverage": {"warn": 0.5}})
-    assert judge(limited, facts_of(coverage=0.75)).status is Status.PASS
+    assert judged(limited, facts_of(coverage=0.75)).status is Status.PASS
 
 
 def test_each_notice_warns_whatever_the_policy_says():
     facts = facts_of(defects=("Broken.",), notices=("The templates differ.", "So do the settings."))
-    verdict = judge(policy_of({"sdi": {"warn": 1.0}}), facts)
+    verdict = judged(policy_of({"sdi": {"warn": 1.0}}), facts)
     assert [(f.rule, f.metric, f.status, f.reason) for f in verdict.findings[:3]] == [
         ("defect", "defect", Status.INCONCLUSIVE, "Broken."),
         ("notice", "notice", Status.WARN, "The templates differ."),
         ("notice", "notice", Status.WARN, "So do the settings."),
     ]
-    alone = judge(policy_of({"sdi": {"warn": 1.0}}), replace(facts, defects=()))
+    alone = judged(policy_of({"sdi": {"warn": 1.0}}), replace(facts, defects=()))
     assert (alone.status, alone.exit_code) == (Status.WARN, ExitCode.OK)
 
 
 def test_each_defect_is_inconclusive_whatever_the_policy_says():
     defects = ("3 weights are not finite.", "The probe is not deterministic.")
-    verdict = judge(policy_of({"sdi": {"warn": 1.0}}), facts_of(defects=defects))
+    verdict = judged(policy_of({"sdi": {"warn": 1.0}}), facts_of(defects=defects))
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.exit_code is ExitCode.INCONCLUSIVE
     assert [f.reason for f in verdict.findings if f.rule == "defect"] == list(defects)
@@ -315,7 +315,7 @@ def test_each_defect_is_inconclusive_whatever_the_policy_says():
 
 
 def test_a_failure_outweighs_a_defect():
-    verdict = judge(
+    verdict = judged(
         policy_of({"sdi": {"fail": 0.5}}),
         facts_of(sdi=Estimate(value=0.75), defects=("The probe is not deterministic.",)),
     )
@@ -326,8 +326,8 @@ def test_a_failure_outweighs_a_defect():
 def test_mode_observe_judges_the_same_and_keeps_the_gate_open():
     facts, limits = facts_with("sdi", 0.75), {"sdi": {"fail": 0.5}}
     enforced, observed = (
-        judge(policy_of(limits), facts),
-        judge(policy_of(limits, mode="observe"), facts),
+        judged(policy_of(limits), facts),
+        judged(policy_of(limits, mode="observe"), facts),
     )
     assert enforced.findings == observed.findings
     assert (enforced.exit_code, observed.exit_code) == (ExitCode.FAIL, ExitCode.OK)

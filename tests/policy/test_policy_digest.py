@@ -1,29 +1,42 @@
-"""Test the identity of a policy and its description: both depend on its meaning only."""
+"""Test the identity of a policy: it depends on what is demanded, and on nothing else."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from typing import Any
+from functools import reduce
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from policy_strategies import (
+    NOW,
+    children,
+    documents,
+    facts,
+    families_of_policies,
+    parse,
+    present,
+    put,
+)
 
-from sdi_gate.policy.describe import describe
-from sdi_gate.policy.loader import LoadedPolicy, digest_of, parse_policy
+from sdi_gate.errors import PolicyError
+from sdi_gate.policy.canonical import canonical_text, digest_of
+from sdi_gate.policy.demands import stricter
+from sdi_gate.policy.evaluate import judge
+from sdi_gate.policy.loader import parse_policy
+from sdi_gate.policy.matching import demands_of, selectors_of
 
-GOOD = "version: 1\nname: trial\nlimits:\n  sdi:\n    fail: 0.5\n"
+if TYPE_CHECKING:
+    from policy_strategies import Document
 
+    from sdi_gate.policy.demands import Demands
+    from sdi_gate.policy.facts import Facts
+    from sdi_gate.policy.loader import LoadedPolicy
 
-def parse(text: str) -> LoadedPolicy:
-    return parse_policy(text.encode(), path="p.yml")
-
-
+HEAD = {"apiVersion": "sdi-gate/v1", "kind": "Policy", "metadata": {"name": "trial"}}
 DOCUMENT: dict[str, Any] = {
-    "version": 1,
-    "name": "trial",
-    "owner": "us",
+    **HEAD,
     "mode": "observe",
     "limits": {
         "sdi": {"warn": 0.25, "fail": 1},
@@ -70,54 +83,186 @@ def spellings(draw: st.DrawFn) -> str:
 
 @given(spellings())
 def test_the_digest_is_independent_of_comments_order_and_quotes(text: str):
-    assert parse(text).digest == parse(json.dumps(DOCUMENT)).digest
+    assert parse_policy(text.encode(), path="other.yml").digest == parse(DOCUMENT).digest
 
 
-def test_the_digest_is_that_of_canonical_json_with_defaults():
-    bounds = '{"fail":0.5,"warn":null}'
-    empty = '"behaviour":null,"coverage":null'
-    canonical = (
-        f'{{"description":null,"limits":{{{empty},"sdi":{bounds},"sdi-plus":null,"signals":null}},'
-        '"mode":"enforce","name":"trial","owner":null,"required-tier":"probe","version":1}'
-    )
-    loaded = parse(GOOD)
-    assert loaded.digest == "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
-    assert loaded.digest == digest_of(loaded.policy)
+CANONICAL = """\
+{"demands":[{"bases":null,"calibration-families":null,"calibration-in-scope":null,\
+"calibration-pairs":null,"families":null,"family":"","formats":null,\
+"limits":{"limits.sdi":{"confidence":null,"fail":0.5,"warn":null}},"maximum-age":null,\
+"mode":"enforce","model":"","notices":"warn","parameters":[],"quantisations":null,\
+"required-tier":"probe","standard-errors":1.0}],"documentation":{},"format":"sdi-gate/v1",\
+"maximum-waiver-days":90,"metadata":{"contact":null,"description":null,"name":"trial",\
+"owner":null,"revision":null,"version":null},"waived":[]}"""
+SMALL = {**HEAD, "limits": {"sdi": {"fail": 0.5}}}
+
+
+def test_the_canonical_text_has_every_demand_with_its_default():
+    loaded = parse(SMALL)
+    assert canonical_text(loaded.levels) == CANONICAL
+    assert loaded.digest == digest_of(loaded.levels)
+
+
+def waiver(**changes: object) -> list[Document]:
+    return [
+        {
+            "id": "W-1",
+            "owner": "team",
+            "reason": "known",
+            "approved-by": "model-governance",
+            "granted": "2026-11-01",
+            "expires": "2026-11-30",
+            "model": "org/m",
+            "metric": "sdi",
+            "limit": 0.75,
+            **changes,
+        }
+    ]
+
+
+LLAMA = {"match": {"family": "llama"}, "mode": "enforce"}
+CHANGES: dict[str, Document] = {
+    "limit": {"limits": {"sdi": {"fail": 0.51}}},
+    "step": {"limits": {"sdi": {"warn": 0.5}}},
+    "rule": {"limits": {"sdi-plus": {"fail": 0.5}}},
+    "name": {"metadata": {"name": "other"}},
+    "revision": {"metadata": {"name": "trial", "revision": 1}},
+    "mode": {"mode": "warn"},
+    "tier": {"required-tier": "full"},
+    "standard-errors": {"standard-errors": 2},
+    "notices": {"notices": "fail"},
+    "calibration": {"required-calibration": {"min-pairs": 3}},
+    "parameters": {"required-parameters": {"seed": 0}},
+    "formats": {"accepted-formats": ["full"]},
+    "bases": {"allowed-bases": [{"name": "org/x"}]},
+    "families": {"allowed-families": ["llama"]},
+    "quantisations": {"allowed-quantisations": ["none"]},
+    "age": {"maximum-age": 3},
+    "block": {"match": [{**LLAMA, "mode": "warn"}]},
+    "waiver-days": {"maximum-waiver-days": 30},
+    "waiver": {"waivers": waiver()},
+    "documentation": {"documentation": {"reviewer": "a role"}},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_another_demand_has_another_digest(change: Document):
+    assert parse({**SMALL, **change}).digest != parse(SMALL).digest
 
 
 @pytest.mark.parametrize(
     "change",
-    [("0.5", "0.51"), ("trial", "other"), ("fail", "warn"), ("sdi", "sdi-plus")],
-    ids=["limit", "name", "bound", "rule"],
+    [{"limit": 0.8}, {"expires": "2026-11-29"}, {"model": "org/n"}, {"reason": "other"}],
+    ids=["limit", "expires", "model", "reason"],
 )
-def test_another_demand_has_another_digest(change: tuple[str, str]):
-    assert parse(GOOD.replace(*change)).digest != parse(GOOD).digest
+def test_another_waiver_has_another_digest(change: Document):
+    waived, other = (parse({**SMALL, "waivers": waiver(**each)}) for each in ({}, change))
+    assert waived.digest != other.digest
+
+
+def test_the_order_of_waivers_changes_nothing():
+    both = [*waiver(), *waiver(id="W-2", limit=0.8)]
+    assert (
+        parse({**SMALL, "waivers": both}).digest == parse({**SMALL, "waivers": both[::-1]}).digest
+    )
 
 
 def test_a_default_that_is_written_out_does_not_change_the_digest():
-    written = GOOD + "mode: enforce\nrequired-tier: probe\n"
-    assert parse(written).digest == parse(GOOD).digest
+    written = {
+        "mode": "enforce",
+        "required-tier": "probe",
+        "standard-errors": 1,
+        "notices": "warn",
+        "maximum-waiver-days": 90,
+    }
+    assert parse({**SMALL, **written}).digest == parse(SMALL).digest
 
 
-def test_a_policy_is_described_in_plain_lines():
-    loaded = parse(json.dumps(DOCUMENT | {"description": "A trial.\n", "required-tier": "probe"}))
-    assert describe(loaded).splitlines() == [
-        "Policy trial, owned by us",
-        "Description:",
-        "    A trial.",
-        "File: p.yml",
-        f"Digest: {loaded.digest}",
-        "Mode observe: the verdict is reported, and the gate stays open.",
-        "Required tier: probe; a scan of a lower tier is inconclusive.",
-        "Limits:",
-        "  sdi: warns above 0.25, fails above 1.0",
-        "  behaviour.nll-change: fails above -0.5",
-        "  behaviour.top1-flip-rate: warns above 0.125",
-        "  coverage: warns below 1.0, fails below 0.5",
+def test_which_file_has_a_waiver_matters_because_it_raises_that_file_s_limits():
+    above = {**SMALL, "waivers": waiver()}
+    assert parse(SMALL, above).digest != parse(above, SMALL).digest
+
+
+def merged(loaded: LoadedPolicy) -> Document:
+    """Write a policy with all that it extends as one file."""
+    cells = {
+        (family, model): reduce(
+            stricter,
+            (demands_of(level, family=family, model=model) for level in loaded.levels),
+        )
+        for family, model in selectors_of(loaded.levels)
+    }
+    general = cells.pop(("", ""))
+    blocks = [
+        {
+            "match": present({"family": family or None, "model": model or None}),
+            **written(demands),
+        }
+        for (family, model), demands in cells.items()
+    ]
+    return present({**HEAD, **written(general), **lists(general), "match": blocks or None})
+
+
+def written(demands: Demands) -> Document:
+    limits: Document = {}
+    for limit in demands.limits:
+        found = {
+            # A warning that was dropped must not be taken from what holds for all.
+            "warn": limit.warn or limit.fail,
+            "fail": limit.fail,
+            "confidence": limit.confidence,
+        }
+        steps = {key: step.value for key, step in found.items() if step is not None}
+        put(limits, limit.path[1:], steps)
+    mode, tier = demands.mode.value.value, demands.required_tier.value.value
+    return {"mode": mode, "required-tier": tier, "limits": limits}
+
+
+def lists(demands: Demands) -> Document:
+    calibration = {
+        "families": demands.calibration_families and sorted(demands.calibration_families.value),
+        "min-pairs": demands.calibration_pairs and demands.calibration_pairs.value,
+        "in-scope": demands.calibration_in_scope and demands.calibration_in_scope.value,
+    }
+    named = (("accepted-formats", demands.formats), ("allowed-families", demands.families))
+    known = (*named, ("allowed-quantisations", demands.quantisations))
+    return present(
+        {
+            **{key: sorted(names.value) for key, names in known if names is not None},
+            "standard-errors": demands.standard_errors.value,
+            "notices": demands.notices.value,
+            "required-calibration": present(calibration) or None,
+            "required-parameters": {n: int(v.value) for n, v in demands.parameters} or None,
+            "allowed-bases": demands.bases
+            and [present(base.model_dump()) for base in demands.bases.value],
+            "maximum-age": demands.maximum_age_days and demands.maximum_age_days.value,
+        }
+    )
+
+
+@given(families_of_policies(waiving=False), st.data(), facts())
+def test_a_chain_written_as_one_file_is_the_same_policy(
+    pair: tuple[Document, Document], data: st.DataObject, found: Facts
+):
+    parent, child = pair
+    chain = [child, parent]
+    try:
+        parse(*chain)
+        if data.draw(st.booleans()):
+            chain.insert(0, data.draw(children(*chain, waiving=False)))
+        loaded = parse(*chain)
+    except PolicyError:
+        assume(False)
+    flat = parse(merged(loaded))
+    assert flat.digest == loaded.digest
+    one, other = (judge(each, found, now=NOW) for each in (loaded, flat))
+    assert (one.status, one.mode) == (other.status, other.mode)
+    assert [(f.rule, f.status) for f in one.findings] == [
+        (f.rule, f.status) for f in other.findings
     ]
 
 
-def test_a_policy_without_owner_and_description_is_described_without_them():
-    lines = describe(parse(GOOD)).splitlines()
-    assert lines[:2] == ["Policy trial", "File: p.yml"]
-    assert "Mode enforce: a verdict of fail or inconclusive closes the gate." in lines
+@given(documents())
+def test_the_digest_is_that_of_the_text_written_again(document: Document):
+    again = json.loads(json.dumps(document, sort_keys=True))
+    assert parse(again).digest == parse(document).digest

@@ -24,12 +24,17 @@ from sdi_gate.models.folder import FolderSource
 from sdi_gate.models.ref import ModelRef, Scheme
 from sdi_gate.models.roles import role_label
 from sdi_gate.models.snapshot import SnapshotKind
-from sdi_gate.policy.loader import load_policy
+from sdi_gate.policy.evaluate import judge
+from sdi_gate.policy.facts import Tier
+from sdi_gate.policy.loader import load_policy, parse_policy
+from sdi_gate.prediction.predict import AxisPrediction, PredictedInterval, Prediction
 from sdi_gate.progress import NullProgress
 from sdi_gate.report.build import build_document
 from sdi_gate.report.document import dump, load
+from sdi_gate.report.recorded import facts_of
 
 POLICY = Path(__file__).parents[2] / "policies" / "strict.yml"
+NOW = datetime(2026, 1, 2, 4, tzinfo=UTC)
 SMALL = Settings(curvature_draws=2, curvature_samples=2, curvature_tokens=8)
 
 
@@ -111,7 +116,7 @@ def odd(folders, tmp_path_factory):
 @pytest.mark.parametrize("which", ["full", "partial", "odd"])
 def test_every_document_survives_writing_and_reading(which, judged, request):
     result = request.getfixturevalue(which)
-    judgement = judge_scan(result, load_policy(POLICY)) if judged else None
+    judgement = judge_scan(result, load_policy(POLICY), NOW) if judged else None
     document = build_document(result, judgement)
     assert load(dump(document), "test") == document
     assert (document.verdict is None) != judged
@@ -200,7 +205,7 @@ def test_what_was_not_measured_has_a_reason_and_no_number(partial):
 
 
 def test_a_verdict_has_every_finding_and_the_one_that_decided(full):
-    judgement = judge_scan(full, load_policy(POLICY))
+    judgement = judge_scan(full, load_policy(POLICY), NOW)
     entry = build_document(full, judgement).verdict
     assert entry.status == judgement.verdict.status.value
     assert entry.exit_code == judgement.verdict.exit_code
@@ -335,6 +340,7 @@ def test_an_adapter_and_a_quantised_model_are_described(full, kind):
         snapshot=replace(full.candidate.snapshot, kind=kind),
         adapter="LoRA \ud800",
         quantisation="four bits",
+        quantisation_method="bitsandbytes-nf4",
         tied_copies=("lm_head.weight",),
     )
     document = build_document(replace(full, candidate=candidate), None)
@@ -343,3 +349,158 @@ def test_an_adapter_and_a_quantised_model_are_described(full, kind):
     assert entry.adapter == r"LoRA \ud800"
     assert entry.tied_copies == ("lm_head.weight",)
     assert load(dump(document), "test") == document
+
+
+def predicted(value):
+    narrow = PredictedInterval(level=0.8, lower=value, upper=value + 0.1)
+    wide = PredictedInterval(level=0.95, lower=0.0, upper=value + 0.3)
+    found = Prediction(value=value, lower=0.0, upper=0.0, level=0.0, intervals=(narrow, wide))
+    return found.at(0.8)
+
+
+def everything_known(result):
+    """A scan of Hub models that says everything that facts have room for."""
+    ref = ModelRef.parse("hf:org/tune@main")
+    snapshot = replace(result.candidate.snapshot, ref=ref, commit="ab" * 20)
+    silent = Prediction(reason="nothing was fitted")
+    return replace(
+        result,
+        candidate=replace(
+            result.candidate,
+            snapshot=snapshot,
+            quantisation="four bits",
+            quantisation_method="bitsandbytes-nf4",
+        ),
+        tier=replace(result.tier, cuts=("half of the probe",), whole=Tier.WEIGHTS),
+        uncalibrated=None,
+        prediction=predicted(0.25),
+        axis_predictions=(
+            AxisPrediction(axis="safety", prediction=predicted(0.5)),
+            AxisPrediction(axis="code", prediction=silent),
+        ),
+        notices=("a notice",),
+        registered_name="tune",
+    )
+
+
+def unreadable(result):
+    ref = ModelRef(scheme=Scheme.FILE, location="a\udcffb")
+    family = "half \ud800"
+    return replace(
+        result,
+        base=replace(result.base, snapshot=replace(result.base.snapshot, ref=ref), family=family),
+        candidate=replace(result.candidate, family=family),
+    )
+
+
+SEEN = {
+    "as it was": lambda result: result,
+    "everything known": everything_known,
+    "unreadable": unreadable,
+    "another family": lambda result: replace(result, base=replace(result.base, family="qwen")),
+}
+
+
+@pytest.mark.parametrize("change", SEEN.values(), ids=SEEN)
+@pytest.mark.parametrize("which", ["full", "partial", "odd"])
+def test_the_facts_of_a_recorded_scan_are_those_of_the_scan(which, change, request):
+    result = change(request.getfixturevalue(which))
+    document = build_document(result, None)
+    assert facts_of(document) == result.facts
+    assert facts_of(load(dump(document), "test")) == result.facts
+
+
+DEMANDING = b"""
+apiVersion: sdi-gate/v1
+kind: Policy
+metadata: {name: demanding, owner: model-governance, version: "2.1", revision: 7}
+required-tier: weights
+maximum-age: 1.0
+accepted-formats: [full, adapter]
+allowed-families: [llama]
+allowed-quantisations: [none]
+required-parameters: {seed: 0}
+required-calibration: {families: [llama], min-pairs: 1}
+limits:
+  sdi: {warn: 0.1, fail: 0.2}
+  signals: {weight-geometry: {fail: 0.01}}
+  behaviour: {nll-change: {fail: 0.1}}
+  by-layer: {"layers.*": {spectral-divergence: {fail: 0.3}}}
+  by-role: {q: {weight-geometry: {warn: 0.05, fail: 0.1}}}
+  coverage: {fail: 0.5}
+  predicted-degradation: {mean: {fail: 0.4, confidence: 0.8}}
+match:
+  - match: {family: llama}
+    limits: {sdi: {fail: 0.3}}
+  - match: {model: tune}
+    mode: warn
+maximum-waiver-days: 90
+waivers:
+  - id: W-1
+    owner: research
+    reason: The new domain is meant to be read otherwise.
+    approved-by: risk-committee
+    granted: 2026-01-01
+    expires: 2026-01-31
+    model: tune
+    metric: signals.weight-geometry
+    limit: 9.0
+documentation: {reviewer: the review board}
+"""
+
+
+@pytest.mark.parametrize("change", SEEN.values(), ids=SEEN)
+@pytest.mark.parametrize("which", ["full", "partial", "odd"])
+def test_a_recorded_scan_is_judged_as_the_scan_was(which, change, request):
+    result = change(request.getfixturevalue(which))
+    policy = parse_policy(DEMANDING, path="demanding.yml")
+    judgement = judge_scan(result, policy, NOW)
+    document = load(dump(build_document(result, judgement)), "test")
+    assert judge(policy, facts_of(document), now=NOW) == judgement.verdict
+    assert build_document(result, judgement) == document
+
+
+def test_a_verdict_says_which_policy_it_follows_from_and_where_each_limit_stands(full):
+    policy = parse_policy(DEMANDING, path="demanding.yml")
+    entry = build_document(everything_known(full), judge_scan(full, policy, NOW)).verdict
+    assert (entry.policy_file, entry.policy_owner) == ("demanding.yml", "model-governance")
+    assert (entry.policy_version, entry.policy_revision) == ("2.1", 7)
+    assert (entry.policy_contact, entry.policy_extends) == (None, ())
+    assert [(each.title, each.text) for each in entry.documentation] == [
+        ("reviewer", "the review board")
+    ]
+    lines = DEMANDING.decode().split("\n")
+    places = {found.rule: found.origin for found in entry.findings}
+    assert "coverage: {fail: 0.5}" in lines[places["limits.coverage"].line - 1]
+    assert lines[places["accepted-formats"].line - 1].startswith("accepted-formats:")
+    assert places["limits.sdi"].block == "family llama"
+
+
+def test_a_waiver_that_keeps_a_scan_from_failing_is_in_the_document(full):
+    policy = parse_policy(DEMANDING, path="demanding.yml")
+    result = everything_known(full)
+    verdict = build_document(result, judge_scan(result, policy, NOW)).verdict
+    found = next(each for each in verdict.findings if each.rule.endswith("s.weight-geometry"))
+    assert (found.status, found.waiver, found.waived_limit) == ("warn", "W-1", 0.01)
+    assert found.is_saved
+    assert [(each.id, each.state, each.days_left) for each in verdict.waivers] == [
+        ("W-1", "waived", 29)
+    ]
+    assert verdict.blocks == ("family llama", "model tune")
+    assert (verdict.mode, verdict.enforced, verdict.exit_code) == ("warn", False, 0)
+
+
+def test_a_statement_of_a_policy_stands_in_place_of_its_parents(full, tmp_path):
+    head = "apiVersion: sdi-gate/v1\nkind: Policy\nmetadata: {name: x}\n"
+    parent, child = tmp_path / "parent.yml", tmp_path / "child.yml"
+    said = "documentation: {scope: all, reviewer: parent}\nlimits: {sdi: {fail: 1.0}}\n"
+    parent.write_text(head + said, encoding="utf-8")
+    child.write_text(
+        f"{head}extends: ./parent.yml\ndocumentation: {{reviewer: child}}\n", encoding="utf-8"
+    )
+    verdict = build_document(full, judge_scan(full, load_policy(child), NOW)).verdict
+    assert verdict.policy_extends == (str(parent),)
+    assert [(each.title, each.text, each.file) for each in verdict.documentation] == [
+        ("scope", "all", str(parent)),
+        ("reviewer", "child", str(child)),
+    ]

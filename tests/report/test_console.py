@@ -25,7 +25,7 @@ def printed(document, *, encoding="utf-8", **options):
     "name",
     [
         *("pass", "notice", "fail-full", "inconclusive-weights", "no-policy", "calibrated"),
-        *("adapter", "quantised", "resized"),
+        *("adapter", "quantised", "resized", "warn", "waived", "expired"),
     ],
 )
 def test_the_console_report_of_each_case_is_as_it_was_reviewed(name, assert_golden):

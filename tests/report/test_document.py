@@ -105,8 +105,8 @@ def test_a_file_that_is_too_large_is_refused_unread(monkeypatch):
         load(b"null", "r.json")
 
 
-def edited(change):
-    plain = json.loads(dump(report_documents.failing()))
+def edited(change, make=report_documents.failing):
+    plain = json.loads(dump(make()))
     change(plain["verdict"])
     return json.dumps(plain).encode()
 
@@ -128,6 +128,15 @@ FORGED = {
     "no number and passed": lambda v: v["findings"][1].update(observed=None, margin=None),
     "margin alone": lambda v: v["findings"][0].update(margin=0.5),
     "tier that warns": lambda v: v["findings"][0].update(status="warn"),
+    "mode": lambda v: v.update(mode="warn"),
+    "mode and code": lambda v: v.update(mode="observe", exit_code=0),
+    "limits that none holds for, and passed": lambda v: v["findings"][0].update(rule="limits"),
+    "defect that fails": lambda v: v["findings"][0].update(rule="defect", status="fail"),
+    "notice that passes": lambda v: v["findings"][0].update(rule="notice"),
+    "parameter that fails": lambda v: v["findings"][0].update(
+        rule="required-parameters.seed", status="fail"
+    ),
+    "format that warns": lambda v: v["findings"][0].update(rule="accepted-formats", status="warn"),
 }
 
 
@@ -135,6 +144,128 @@ FORGED = {
 def test_a_verdict_that_contradicts_itself_is_refused(change):
     with pytest.raises(UsageError, match=r"verdict.*expected status|verdict.*(give|got none)"):
         load(edited(change), "r.json")
+
+
+WAIVED = {
+    "saved and passed": (
+        lambda v: v["findings"][0].update(warn=None, status="pass", margin=0.25 - 0.2145),
+        "what waiver W-1 tolerates is a warning",
+    ),
+    "no name": (lambda v: v["findings"][0].update(waiver=None), "come together"),
+    "no limit without it": (lambda v: v["findings"][0].update(waived_limit=None), "come together"),
+    "not in the list": (lambda v: v.update(waivers=[]), "W-1 is not among those in force"),
+    "another limit's": (
+        lambda v: v["waivers"][0].update(metric="sdi"),
+        "W-1 is not among those in force",
+    ),
+    "saved by one that has expired": (
+        lambda v: v["waivers"][0].update(state="expired"),
+        "W-1 is not among those in force",
+    ),
+    "exceeded and not": (
+        lambda v: v["waivers"][1].update(state="exceeded"),
+        "W-2: no finding shows that it is exceeded",
+    ),
+    "waived and nothing found": (
+        lambda v: v["waivers"].append({**v["waivers"][0], "id": "W-3", "metric": "coverage"}),
+        "W-3: no finding shows that it is waived",
+    ),
+    "held on the good side": (
+        lambda v: v["findings"][0].update(judged=0.1, margin=-0.05),
+        "0.1 was held for an observed 0.1934",
+    ),
+    "held for nothing": (
+        lambda v: v["findings"][1].update(judged=0.1),
+        "0.1 was held for an observed None",
+    ),
+    "observed instead of held": (
+        lambda v: v["findings"][0].update(margin=0.05 - 0.1934),
+        "expected status warn, margin -0.16",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WAIVED.values(), ids=WAIVED)
+def test_a_waiver_that_its_findings_do_not_bear_out_is_refused(change, message):
+    with pytest.raises(UsageError, match=message):
+        load(edited(change, report_documents.waived), "r.json")
+
+
+DEMANDS = {
+    **dict.fromkeys(("accepted-formats", "allowed-bases"), ("pass", "inconclusive", "fail")),
+    **dict.fromkeys(("allowed-families", "allowed-quantisations"), ("pass", "fail")),
+    **dict.fromkeys(("required-tier", "required-calibration"), ("pass", "inconclusive")),
+    **dict.fromkeys(("maximum-age", "required-parameters.seed"), ("pass", "inconclusive")),
+    "notice": ("warn", "fail"),
+    "defect": ("inconclusive",),
+    "limits": ("inconclusive",),
+    "limits.by-stratum.code.nll-change": ("inconclusive",),
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "status"), [(rule, status) for rule, all_ in DEMANDS.items() for status in all_]
+)
+def test_a_demand_without_a_number_comes_out_as_policies_say(rule, status):
+    entry = report_documents.plain_finding(rule, status, "So it is.")
+    assert entry.to_finding().status == status
+
+
+@pytest.mark.parametrize(("enforced", "mode"), [(True, "enforce"), (False, "observe")])
+def test_a_document_from_before_there_were_three_modes_is_still_read(enforced, mode):
+    make = report_documents.failing if enforced else report_documents.observing
+    plain = json.loads(dump(make()))
+    for key in ("mode", "blocks", "waivers", "documentation", "policy_file", "policy_owner"):
+        del plain["verdict"][key]
+    for finding in plain["verdict"]["findings"]:
+        for key in ("judged", "waiver", "waived_limit", "origin"):
+            del finding[key]
+    found = load(json.dumps(plain).encode(), "r.json")
+    assert (found, found.verdict.mode) == (make(), mode)
+
+
+MODELS = {
+    "another name": (
+        lambda plain: plain["base"].update(name="org/other"),
+        "base: .*the name of 'hf:org/base' is another one than 'org/other'",
+    ),
+    "a folder with a name": (
+        lambda plain: plain["base"].update(reference="file:base"),
+        "base: .*the name of 'file:base' is another one",
+    ),
+    "quantised and not": (
+        lambda plain: plain["candidate"].update(quantisation_method="none", quantisation="fp8"),
+        "candidate: .*quantised by 'none', and described as 'fp8'",
+    ),
+    "not quantised and so": (
+        lambda plain: plain["candidate"].update(quantisation_method="fp8"),
+        "candidate: .*quantised by 'fp8', and described as None",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), MODELS.values(), ids=MODELS)
+def test_a_model_that_contradicts_itself_is_refused(change, message):
+    plain = json.loads(dump(report_documents.failing()))
+    change(plain)
+    with pytest.raises(UsageError, match=message):
+        load(json.dumps(plain).encode(), "r.json")
+
+
+INTERVALS = {
+    "without its own": ([(0.8, 0.0, 0.2)], "the interval of a prediction is among all of them"),
+    "narrower": ([(0.9, 0.0213, 0.1449), (0.95, 0.05, 0.2)], "at a higher level is as wide"),
+    "lower level": ([(0.9, 0.0213, 0.1449), (0.8, 0.0, 0.2)], "at a higher level is as wide"),
+}
+
+
+@pytest.mark.parametrize(("intervals", "message"), INTERVALS.values(), ids=INTERVALS)
+def test_intervals_that_do_not_widen_with_their_level_are_refused(intervals, message):
+    plain = json.loads(dump(report_documents.calibrated()))
+    keys = ("level", "lower", "upper")
+    plain["prediction"]["intervals"] = [dict(zip(keys, each, strict=True)) for each in intervals]
+    with pytest.raises(UsageError, match=message):
+        load(json.dumps(plain).encode(), "r.json")
 
 
 def leaves(plain, path=()):

@@ -182,9 +182,10 @@ def test_a_cut_that_takes_nothing_away_is_not_told(monkeypatch):
     assert "3 of 3 roles not shown; result.json has all." in text
 
 
+@pytest.mark.parametrize("saved", [False, True], ids=["failed", "saved by waivers"])
 @pytest.mark.parametrize("char", ["#", "@", "|", "<", "&", "\\"])
-def test_the_longest_possible_report_fits(char):
-    text = render(docs.largest(char))
+def test_the_longest_possible_report_fits(char, saved):
+    text = render(docs.largest(char, saved=saved))
     assert len(text) <= MAX_CHARACTERS
     assert text.rstrip().endswith("result.json has all.")
     assert text.count("<details>") == text.count("</details>") == 5

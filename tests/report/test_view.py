@@ -5,7 +5,13 @@ import report_documents as docs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdi_gate.report.document import CalibrationEntry, IndexEntry, LayerShareEntry, StageEntry
+from sdi_gate.report.document import (
+    CalibrationEntry,
+    IndexEntry,
+    LayerShareEntry,
+    StageEntry,
+    StatementEntry,
+)
 from sdi_gate.report.parts import ABSENT, Section, Table, clean
 from sdi_gate.report.view import build_view
 from sdi_gate.report.words import largest
@@ -46,6 +52,10 @@ def with_index(shares):
         (docs.failing, "FAIL: hf:org/tune against hf:org/base"),
         (docs.inconclusive, "INCONCLUSIVE: hf:org/tune against hf:org/base"),
         (docs.observing, "FAIL (observe mode, not enforced): hf:org/tune against hf:org/base"),
+        (
+            docs.warned,
+            "FAIL (warn mode, the gate would have been closed): hf:org/tune against hf:org/base",
+        ),
         (docs.unjudged, "MEASURED, NOT JUDGED: hf:org/tune against hf:org/base"),
     ],
 )
@@ -616,6 +626,8 @@ def test_the_provenance_names_everything_that_the_numbers_depend_on():
     assert rows(provenance, "models")["commit"][1] == docs.failing().base.commit
     assert set(rows(provenance, "settings")) == {
         "policy",
+        "policy digest",
+        "policy mode",
         "probe set",
         "probe texts",
         "calibration",
@@ -745,3 +757,171 @@ def test_no_more_than_ten_sentences_tell_what_was_reused():
     cost = whole.cost.model_copy(update={"reused": told})
     section = build_view(whole.model_copy(update={"cost": cost})).cost
     assert section.sentences[1:] == tuple(f"{each.capitalize()}." for each in told[:10])
+
+
+def test_a_gate_that_only_warns_and_would_stay_open_is_not_said_to_be_closed():
+    view = build_view(docs.document(verdict=docs.verdict(docs.tier_finding(), mode="warn")))
+    assert view.headline.startswith("PASS (warn mode, not enforced): ")
+    assert view.deciding[1].endswith(
+        "is in warn mode: the verdict is reported, and the gate stays open."
+    )
+
+
+def test_warn_mode_says_that_the_gate_would_have_been_closed():
+    assert build_view(docs.warned()).deciding[1] == (
+        "The policy production is in warn mode: in enforce mode the gate would have been closed, "
+        "and now it stays open."
+    )
+
+
+def test_the_first_lines_say_where_the_rule_stands_which_blocks_hold_and_what_was_waived():
+    rule, consequence, waiver = build_view(docs.waived()).deciding
+    assert rule.endswith("The rule stands at policies/production.yml:54, for family llama.")
+    assert "held as 0.214 (standard errors added), above the warning limit of 0.05" in rule
+    assert "W-1, which raises the failing limit from 0.1 to 0.25, it would fail." in rule
+    assert consequence == (
+        "Under the policy production, with what it says for family llama, model tune, the gate is "
+        "open (exit code 0)."
+    )
+    assert waiver == (
+        "Not a FAIL by waiver W-1: it raises the failing limit of behaviour.nll-change until "
+        "2026-12-31 (38 days left). Owner: model-governance. Approved by: risk-committee."
+    )
+
+
+def test_a_default_that_no_file_states_has_no_line():
+    entry = docs.tier_finding("inconclusive", "weights")
+    stated = entry.model_copy(update={"origin": docs.origin(0)})
+    assert judged(stated).deciding == judged(entry).deciding
+    assert "stands at" not in judged(stated).deciding[0]
+
+
+def test_a_waiver_that_did_not_keep_the_gate_open_is_not_in_the_first_lines():
+    decided = docs.waived().verdict.findings
+    worse = docs.plain_finding("allowed-bases", "fail", "The base is not allowed.")
+    waivers = docs.waived().verdict.waivers
+    view = judged(worse, *decided, waivers=waivers)
+    assert len(view.deciding) == 2
+    assert "W-1" in view.waivers_brief.sentences[0]
+
+
+def test_more_than_two_saved_findings_are_counted():
+    saved = docs.waived().verdict.findings[0]
+    view = judged(*[saved] * 5, waivers=(docs.waiver(),))
+    assert len(view.deciding) == 5
+    assert view.deciding[-1] == "3 further limits would fail without a waiver."
+
+
+STATES = [
+    ("waived", "waived: "),
+    ("unused", "unused: "),
+    ("not-yet", "not yet in force"),
+    ("expired", "expired: "),
+    ("clock-behind", "without effect: the clock"),
+    ("other-digest", "for other weights"),
+    ("no-limit", "no such limit"),
+]
+
+
+@pytest.mark.parametrize(("state", "words"), STATES, ids=[state for state, _ in STATES])
+def test_every_waiver_is_shown_whatever_became_of_it(state, words):
+    if state == "waived":
+        view = build_view(docs.waived())
+    else:
+        other = docs.waiver(state=state)
+        view = judged(docs.tier_finding(), waivers=(other,))
+    first = table(view.waivers, "waivers").rows[0]
+    assert first[0] == "W-1"
+    assert first[1].startswith(words)
+    assert first[2:] == (
+        "behaviour.nll-change to 0.25",
+        "2026-12-31 (38 days left)",
+        "model-governance",
+        "risk-committee",
+        "GOV-12",
+        "The new domain is meant to be read otherwise.",
+    )
+
+
+def test_a_waiver_that_ends_soon_says_so_and_waivers_with_an_effect_come_first():
+    view = build_view(docs.waived())
+    states = [cells[1] for cells in table(view.waivers, "waivers").rows]
+    assert [state.split(":")[0] for state in states] == ["waived", "unused"]
+    assert states[1].endswith("; it expires soon")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("expired", "Waiver W-1 expired on 2026-12-31."),
+        ("not-yet", "Waiver W-1 is not yet in force."),
+        ("clock-behind", "Waiver W-1 does not hold, for the clock is behind the scan."),
+        ("other-digest", "Waiver W-1 is for other weights of this model."),
+    ],
+    ids=["expired", "not yet", "clock", "weights"],
+)
+def test_a_failure_names_the_waiver_that_did_not_help(state, words):
+    view = judged(docs.finding(), waivers=(docs.waiver(state=state),))
+    assert view.finding_lines[0].sentence.endswith(words)
+    passed = docs.sdi_finding(0.1, status="pass")
+    assert words not in str(judged(passed, waivers=(docs.waiver(state=state),)).finding_lines)
+
+
+def test_waivers_beyond_the_fortieth_are_counted():
+    many = tuple(docs.waiver(id=f"W-{i}", state="unused") for i in range(45))
+    view = judged(docs.finding(), waivers=many)
+    assert "5 of 45 waivers not shown" in table(view.waivers, "waivers").omission
+    assert view.waivers_brief.sentences[-1] == "5 waivers not shown; result.json has all."
+
+
+def test_without_waivers_and_documentation_there_are_no_such_sections():
+    view = build_view(docs.failing())
+    assert view.waivers.tables == view.waivers_brief.sentences == ()
+    assert view.documentation.sentences == view.documentation.statements == ()
+
+
+def test_what_the_authors_say_stands_under_its_title_with_who_says_it():
+    found = build_view(docs.waived()).documentation
+    assert "claims no compliance" in found.sentences[0]
+    (statement,) = found.statements
+    assert statement.title == "intended-change"
+    assert statement.paragraphs == (
+        "Answers in the tone of the house.",
+        "Nothing else is meant to change.",
+    )
+
+
+def test_statements_beyond_the_fortieth_are_counted():
+    text = StatementEntry(title="t", text="x", file="p.yml")
+    view = judged(docs.tier_finding(), documentation=(text,) * 50)
+    assert len(view.documentation.statements) == 40
+    assert view.documentation.sentences[1] == "10 of 50 are not shown; result.json has all."
+
+
+def test_the_provenance_names_the_policy_with_all_that_is_known_of_it():
+    found = rows(build_view(docs.waived()).provenance, "settings")
+    assert found["policy"][1] == "production, version 2.1, revision 7"
+    assert found["policy digest"][1] == docs.waived().verdict.policy_digest
+    assert found["policy mode"][1] == "enforce"
+    assert found["policy file"][1] == "policies/production.yml"
+    assert found["policy extends"][1] == "policies/default.yml"
+    assert found["match blocks"][1] == "family llama, model tune"
+    assert found["policy owner"][1] == "model-governance"
+    assert found["policy contact"][1] == "governance@example.com"
+    assert found["registered as"][1] == "tune"
+
+
+def test_the_upper_end_of_an_interval_is_what_was_held():
+    found = docs.finding(
+        rule="limits.predicted-degradation.mean",
+        metric="mean",
+        observed=0.05,
+        stderr=None,
+        judged=0.2,
+        margin=0.1 - 0.2,
+        stratum=None,
+    )
+    assert judged(found).finding_lines[0].sentence == (
+        "predicted degradation (mean) is 0.05, held as 0.200 (the worse end of its interval), "
+        "above the failing limit of 0.1 by 0.100."
+    )

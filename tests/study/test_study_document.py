@@ -387,3 +387,46 @@ def test_the_thresholds_that_keep_both_targets_are_told(fit, rates, told):
 def test_models_of_one_size_have_one_number_of_parameters(fit, rows):
     same = fit.model_copy(update={"min_parameters": 1234, "max_parameters": 1234})
     assert "models of 1,234 parameters" in render_markdown(view_of(same, rows, ()), "figures")
+
+
+def section_of(text, start):
+    return text.partition(start)[2].partition("\n### Tier")[0]
+
+
+def test_each_tier_shows_what_it_predicts_for_the_mean_and_for_each_axis(fit, text):
+    own = tables(section_of(text, "### Tier full"))
+    axes = next(table for table in own if "Explained" in table[0])
+    intervals = next(table for table in own if "95 %: holds" in table[0])
+    names = [[cells(line)[0].strip() for line in table[2:]] for table in (axes, intervals)]
+    assert names == [["mean of the axes", *fit.axes]] * 2
+    entry = fit.tiers["full"].sdi.axes["truth"]
+    shown = [cell.strip() for cell in cells(intervals[-1])]
+    main = entry.levels[1]
+    assert shown[5] == f"{main.mean_width:.3f}"
+    assert shown[6].startswith(f"{main.exceeded.hits} of {main.exceeded.trials}")
+
+
+def test_the_mean_loss_over_the_axes_is_the_mean_degradation(fit, text):
+    own = tables(section_of(text, "### Tier full"))
+    mean = next(table for table in own if "Explained" in table[0])[2]
+    lost = sum(pair.degradation for pair in fit.pairs) / len(fit.pairs)
+    assert cells(mean)[1].strip() == f"{lost:.3f}"
+
+
+def test_an_axis_that_is_not_predicted_is_named_with_the_reason(fit, rows):
+    axes = dict(fit.tiers["full"].sdi.axes)
+    levels = tuple(
+        level.model_copy(update={"offset": None, "slope": None}) for level in axes["truth"].levels
+    )
+    axes["truth"] = axes["truth"].model_copy(update={"reason": "too rare", "levels": levels})
+    text = render_markdown(view_of(study_fits.with_index(fit, axes=axes), rows, ()), "figures")
+    own = section_of(text, "### Tier full")
+    assert "Not predicted at this tier:\n\n- truth: too rare\n" in own
+    assert own.count("(not given)") == 3
+    assert "Not predicted" not in section_of(text, "### Tier probe")
+
+
+def test_a_fit_without_axes_tells_nothing_of_them(fit, rows):
+    text = render_markdown(view_of(study_fits.with_index(fit, axes={}), rows, ()), "figures")
+    assert "Explained" not in section_of(text, "### Tier full")
+    assert "### Tier probe" in text

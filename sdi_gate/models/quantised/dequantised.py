@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -49,6 +50,12 @@ class Quantisation:
     def num_tensors(self) -> int:
         """Return the number of quantised tensors."""
         return len(self.names)
+
+    @property
+    def key(self) -> str:
+        """Return the method in one word, as policies name it, such as ``gguf-q4_k+q8_0``."""
+        joined = re.sub(r" and |, ", "+", self.method.lower())
+        return re.sub(r"[^a-z0-9_.+]+", "-", joined).strip("-")
 
     @property
     def description(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdi_gate.study.document.words import counted, joined, percent, plain
-from sdi_gate.study.fit import bootstrap, conformal, evidence, isotonic, search
+from sdi_gate.study.fit import axes, bootstrap, conformal, evidence, isotonic, search
 
 if TYPE_CHECKING:
     from sdi_gate.study.fit.result import FitResult
@@ -35,6 +35,9 @@ class Protocol:
         margin: What a signal has to add to get a weight.
         bound: Bound on misses that sets the threshold.
         prediction: Level of the interval around the predicted degradation.
+        other_levels: Its other levels.
+        few_high: High regressions below which an axis is not predicted.
+        most_exceeded: Share of high regressions that may lie above an interval.
         floor: What is added to a prediction before its error is taken relative to it.
         signals: Version and parameters of each signal.
     """
@@ -55,6 +58,9 @@ class Protocol:
     margin: str
     bound: str
     prediction: str
+    other_levels: str
+    few_high: str
+    most_exceeded: str
     floor: str
     signals: tuple[str, ...]
 
@@ -85,6 +91,11 @@ def protocol(fit: FitResult) -> Protocol:
         margin=f"{search.MARGIN:g}",
         bound=percent(conformal.FALSE_NEGATIVE_BOUND),
         prediction=percent(conformal.LEVEL),
+        other_levels=joined(
+            percent(level) for level in conformal.LEVELS if level != conformal.LEVEL
+        ),
+        few_high=str(axes.MIN_DEGRADED),
+        most_exceeded=percent(axes.MOST_EXCEEDED),
         floor=f"{isotonic.FLOOR:g}",
         signals=fit.signal_ids,
     )

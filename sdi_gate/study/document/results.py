@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdi_gate.report.parts import ABSENT
+from sdi_gate.study.document.axes import axes_table, intervals_table, silent_axes
 from sdi_gate.study.document.parts import Table
 from sdi_gate.study.document.targets import at_threshold
 from sdi_gate.study.document.words import headline, interval, joined, percent, plain, rate
@@ -32,6 +33,9 @@ class TierView:
         left_out: What was left out in turn.
         reached: Correlations and rates of its indices.
         within: The same within each family.
+        axes: How sdi predicts the mean and each axis; no rows if no axis was fitted.
+        intervals: What the intervals around these predictions reached.
+        silent: For each axis that is not predicted the reason.
         terms: What the indices are made of.
         zero: For each signal without a weight the reason.
         folds: What was chosen without each group.
@@ -43,6 +47,9 @@ class TierView:
     left_out: str
     reached: Table
     within: Table
+    axes: Table
+    intervals: Table
+    silent: tuple[str, ...]
     terms: Table
     zero: tuple[str, ...]
     folds: Table
@@ -81,6 +88,9 @@ def _tier(fit: FitResult, name: str, tier: TierEntry) -> TierView:
         left_out=tier.left_out or ABSENT,
         reached=_reached(fit, tier),
         within=_within(tier),
+        axes=axes_table(tier),
+        intervals=intervals_table(tier),
+        silent=silent_axes(tier),
         terms=_terms(tier),
         zero=tuple(_zero(tier)),
         folds=_folds(tier),

@@ -9,7 +9,8 @@ from sdi_gate.errors import PublishError, UsageError
 from sdi_gate.prediction import schema
 from sdi_gate.prediction.calibration import Calibration, CalibrationStatus
 from sdi_gate.report.files import write_files
-from sdi_gate.study.fit.conformal import FALSE_NEGATIVE_BOUND
+from sdi_gate.study.fit.axes import MIN_DEGRADED
+from sdi_gate.study.fit.conformal import FALSE_NEGATIVE_BOUND, LEVEL
 from sdi_gate.study.fit.tier import KL_WORST
 
 if TYPE_CHECKING:
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdi_gate.study.fit.result import (
+        AxisEntry,
         FitResult,
         IndexEntry,
         IntervalEntry,
+        KnotEntry,
+        LevelEntry,
         RateEntry,
         TermEntry,
         TierEntry,
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
     from sdi_gate.study.row import Row
 
 MIN_PAIRS = 20
-MIN_DEGRADED = 8
 COMMAND = "sdi-gate calibrate"
 
 
@@ -152,6 +155,14 @@ def _tier(tier: TierEntry) -> schema.TierEntry:
         else schema.ThresholdEntry(bound=FALSE_NEGATIVE_BOUND, value=sdi.threshold),
         evidence=_evidence(tier, sdi),
         evidence_plus=None if plus is None else _evidence(tier, plus),
+        axes={
+            axis: _axis_prediction(entry)
+            for axis, entry in sdi.axes.items()
+            if entry.reason is None
+        },
+        silent_axes={
+            axis: entry.reason for axis, entry in sdi.axes.items() if entry.reason is not None
+        },
     )
 
 
@@ -164,14 +175,54 @@ def _prediction(index: IndexEntry) -> schema.PredictionEntry | None:
         return None
     return schema.PredictionEntry(
         level=index.prediction.level,
-        knots=tuple(
-            schema.KnotEntry(sdi=knot.sdi, degradation=knot.degradation) for knot in index.knots
-        ),
+        knots=_knots(index.knots),
         offset=index.interval_offset,
         slope=index.interval_slope,
         coverage=_rate(index.prediction.coverage),
         mean_width=index.prediction.mean_width,
+        exceeded=next(
+            (entry.exceeded for entry in _levels(index.prediction.levels) if entry.level == LEVEL),
+            None,
+        ),
+        other_levels=_other_levels(index.prediction.levels),
     )
+
+
+def _axis_prediction(entry: AxisEntry) -> schema.PredictionEntry:
+    (main,) = (found for found in _levels(entry.levels) if found.level == LEVEL)
+    return schema.PredictionEntry(
+        level=main.level,
+        knots=_knots(entry.knots),
+        offset=main.offset,
+        slope=main.slope,
+        coverage=main.coverage,
+        mean_width=main.mean_width,
+        exceeded=main.exceeded,
+        other_levels=_other_levels(entry.levels),
+    )
+
+
+def _other_levels(entries: Sequence[LevelEntry]) -> tuple[schema.LevelEntry, ...]:
+    return tuple(entry for entry in _levels(entries) if entry.level != LEVEL)
+
+
+def _levels(entries: Sequence[LevelEntry]) -> tuple[schema.LevelEntry, ...]:
+    return tuple(
+        schema.LevelEntry(
+            level=entry.level,
+            offset=entry.offset,
+            slope=entry.slope,
+            coverage=_rate(entry.coverage),
+            mean_width=entry.mean_width,
+            exceeded=_rate(entry.exceeded),
+        )
+        for entry in entries
+        if entry.offset is not None and entry.slope is not None
+    )
+
+
+def _knots(knots: Sequence[KnotEntry]) -> tuple[schema.KnotEntry, ...]:
+    return tuple(schema.KnotEntry(sdi=knot.sdi, degradation=knot.degradation) for knot in knots)
 
 
 def _evidence(tier: TierEntry, index: IndexEntry) -> schema.EvidenceEntry:

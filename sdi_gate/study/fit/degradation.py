@@ -36,6 +36,11 @@ class Drop:
     stderr: float
 
     @property
+    def loss(self) -> float:
+        """Return the degradation of this axis: the positive part."""
+        return max(0.0, self.value)
+
+    @property
     def is_high(self) -> bool:
         """Return whether this axis alone makes a high regression."""
         return self.value > AXIS_BOUND and self.value > STANDARD_ERRORS * self.stderr
@@ -54,7 +59,7 @@ class Degradation:
     @property
     def value(self) -> float:
         """Return the mean over the axes of the positive parts."""
-        return math.fsum(max(0.0, drop.value) for drop in self.drops) / len(self.drops)
+        return math.fsum(drop.loss for drop in self.drops) / len(self.drops)
 
     @property
     def stderr(self) -> float:

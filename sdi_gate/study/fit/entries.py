@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdi_gate.study.fit.axes import explained, levels_of, lines_to_mean
 from sdi_gate.study.fit.conformal import LEVEL
 from sdi_gate.study.fit.evidence import breaking, curve, rate, reliability
 from sdi_gate.study.fit.isotonic import FLOOR
@@ -76,7 +77,7 @@ def _terms(index: FittedIndex) -> tuple[TermEntry, ...]:
 
 
 def _prediction(judge: Judge, fitted: CrossFit) -> PredictionEntry:
-    truth = judge.sample.degradation
+    truth, lines = judge.sample.degradation, lines_to_mean(judge.sample, fitted)
     covered = (fitted.lower <= truth) & (truth <= fitted.upper)
     every = np.ones(len(truth), dtype=np.bool_)
     return PredictionEntry(
@@ -86,6 +87,8 @@ def _prediction(judge: Judge, fitted: CrossFit) -> PredictionEntry:
         mean_width=float((fitted.upper - fitted.lower).mean()),
         mean_error=float(np.abs(fitted.predicted - truth).mean()),
         reliability=reliability(fitted.predicted, truth),
+        levels=levels_of(lines, fitted),
+        explained=explained(lines, fitted),
     )
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from sdi_gate.errors import UsageError
 from sdi_gate.study.fit.candidates import TIERS
 from sdi_gate.study.fit.degradation import DEFINITION, degradation_of
-from sdi_gate.study.fit.result import FailureEntry, FitResult, PairEntry, rounded
+from sdi_gate.study.fit.result import FailureEntry, FitResult, PairEntry
+from sdi_gate.study.fit.rounding import rounded
 from sdi_gate.study.fit.sample import complete_rows, sample_of, signal_ids
 from sdi_gate.study.fit.tier import fit_tier
 from sdi_gate.study.row import Cost, dump_row

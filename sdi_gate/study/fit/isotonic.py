@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdi_gate.study.fit.conformal import LEVEL, conformal_quantile
+from sdi_gate.study.fit.conformal import LEVEL, LEVELS, conformal_quantile
 from sdi_gate.study.fit.numerics import isotonic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sdi_gate.study.fit.numerics import Vector
 
@@ -111,26 +111,33 @@ class Predictor:
 
     Attributes:
         line: Degradation by index.
-        width: Half the width of the interval, relative to the prediction plus `FLOOR`; None if
-            there are too few pairs for its level.
+        widths: Half the width of the interval at each level, relative to the prediction plus
+            `FLOOR`; None if there are too few pairs for the level.
     """
 
     line: Line
-    width: float | None
+    widths: Mapping[float, float | None]
 
-    def interval(self, scores: Vector) -> tuple[Vector, Vector]:
+    @property
+    def width(self) -> float | None:
+        """Return half the relative width at `LEVEL`; None if there are too few pairs for it."""
+        return self.widths[LEVEL]
+
+    def interval(self, scores: Vector, level: float = LEVEL) -> tuple[Vector, Vector]:
         """Return the interval around the line.
 
         Args:
             scores: Indices, shape ``[n]``.
+            level: Its level, one of `LEVELS`.
 
         Returns:
             Lower and upper ends, from 0 to 1, shape ``[n]`` each; all of it without a width.
         """
         predicted = self.line.at(scores)
-        if self.width is None:
+        width = self.widths[level]
+        if width is None:
             return np.zeros_like(predicted), np.ones_like(predicted)
-        half = self.width * (FLOOR + predicted)
+        half = width * (FLOOR + predicted)
         return np.maximum(0.0, predicted - half), np.minimum(1.0, predicted + half)
 
 
@@ -149,7 +156,12 @@ def fit_predictor(scores: Vector, degradation: Vector, groups: Sequence[str]) ->
         Barber et al. (2021), arXiv:1905.02928, for errors across folds; our folds are groups, and
         the coverage is measured, not promised.
     """
-    width = conformal_quantile(cross_errors(scores, degradation, groups), LEVEL)
+    errors = cross_errors(scores, degradation, groups)
+    found = {level: conformal_quantile(errors, level) for level in LEVELS}
     return Predictor(
-        line=fit_line(scores, degradation), width=None if width is None else round(width, _DIGITS)
+        line=fit_line(scores, degradation),
+        widths={
+            level: None if width is None else round(width, _DIGITS)
+            for level, width in found.items()
+        },
     )

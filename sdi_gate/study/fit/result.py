@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sdi_gate.errors import UsageError
 
-# Beyond this the last digits of sums depend on the processor.
-_DIGITS = 10
-
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | int | bool | None"
+# How much less squared error the line makes than one number for all.
+Explained: TypeAlias = float | None
 
 
 class _Strict(BaseModel):
@@ -105,6 +102,23 @@ class BinEntry(_Strict):
     num_pairs: int
 
 
+class LevelEntry(_Strict):
+    """The interval at one level, and how it did on groups that had no part in it.
+
+    Half its width is ``offset + slope * predicted``; null where there are too few pairs for the
+    level, be it on all pairs or without one of the groups, or most high regressions exceeded it.
+    """
+
+    level: float
+    offset: float | None
+    slope: float | None
+    coverage: RateEntry
+    exceeded: Annotated[
+        RateEntry, Field(description="of high regressions, how many lost more than the upper end")
+    ]
+    mean_width: float
+
+
 class PredictionEntry(_Strict):
     """How well degradation was predicted for groups that had no part in it."""
 
@@ -114,6 +128,21 @@ class PredictionEntry(_Strict):
     mean_width: float
     mean_error: float
     reliability: tuple[BinEntry, ...]
+    levels: tuple[LevelEntry, ...] = ()
+    explained: Explained = None
+
+
+class AxisEntry(_Strict):
+    """Degradation of one axis: its line from the index, and how it did on groups left out."""
+
+    reason: Annotated[str | None, Field(description="why it predicts nothing; null if it does")]
+    num_degraded: Annotated[int, Field(description="pairs that this axis alone makes high")]
+    mean_loss: float
+    rho: Annotated[IntervalEntry, Field(description="of the index with what this axis lost")]
+    knots: tuple[KnotEntry, ...]
+    levels: tuple[LevelEntry, ...]
+    mean_error: float
+    explained: Explained
 
 
 class PairScoreEntry(_Strict):
@@ -154,6 +183,7 @@ class IndexEntry(_Strict):
     curve: tuple[CurveEntry, ...]
     pairs: tuple[PairScoreEntry, ...]
     breaking: tuple[BreakingEntry, ...]
+    axes: dict[str, AxisEntry] = {}
 
 
 class DifferenceEntry(_Strict):
@@ -232,24 +262,6 @@ class FitResult(_Strict):
     failures: tuple[FailureEntry, ...]
     pairs: tuple[PairEntry, ...]
     tiers: dict[Literal["weights", "probe", "full"], TierEntry]
-
-
-def rounded(value: Json) -> Json:
-    """Round every number of a JSON value to ten significant digits.
-
-    Args:
-        value: The value.
-
-    Returns:
-        The same with rounded numbers.
-    """
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    if isinstance(value, float) and math.isfinite(value):
-        return float(f"{value:.{_DIGITS}g}") + 0.0  # no -0.0
-    return value
 
 
 def dump(fit: FitResult) -> bytes:

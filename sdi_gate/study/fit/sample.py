@@ -31,6 +31,9 @@ class Sample:
         bases: Its base.
         degradation: What it lost, shape ``[n]``.
         high: Whether that is a high regression, shape ``[n]``.
+        axes: Name of each axis.
+        losses: What it lost on each, from 0 on, shape ``[n, a]``.
+        high_losses: Whether that axis alone makes a high regression, shape ``[n, a]``.
         candidates: The numbers that may become headlines.
         values: Value of each, from 0 on, shape ``[n, k]``.
     """
@@ -40,6 +43,9 @@ class Sample:
     bases: tuple[str, ...]
     degradation: Vector
     high: Mask
+    axes: tuple[str, ...]
+    losses: Matrix
+    high_losses: Mask
     candidates: tuple[Candidate, ...]
     values: Matrix
 
@@ -64,6 +70,8 @@ class Sample:
             bases=tuple(self.bases[i] for i in kept),
             degradation=self.degradation[kept],
             high=self.high[kept],
+            losses=self.losses[kept],
+            high_losses=self.high_losses[kept],
             values=self.values[kept],
         )
 
@@ -124,12 +132,20 @@ def sample_of(rows: Sequence[Row], tier: str) -> Sample:
         [value_of(row.features.get(candidate.key), candidate.aggregation) for row in own]
         for candidate in candidates
     ]
+    axes = tuple(sorted(own[0].benchmarks)) if own else ()
     return Sample(
         pairs=tuple(row.pair for row in own),
         families=tuple(row.family for row in own),
         bases=tuple(row.base for row in own),
         degradation=np.array([item.value for item in lost], dtype=np.float64),
         high=np.array([item.is_high for item in lost], dtype=np.bool_),
+        axes=axes,
+        losses=np.array(
+            [[drop.loss for drop in item.drops] for item in lost], dtype=np.float64
+        ).reshape(len(own), len(axes)),
+        high_losses=np.array(
+            [[drop.is_high for drop in item.drops] for item in lost], dtype=np.bool_
+        ).reshape(len(own), len(axes)),
         candidates=candidates,
         values=np.array(columns, dtype=np.float64).reshape(len(columns), len(own)).T,
     )

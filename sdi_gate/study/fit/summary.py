@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdi_gate.study.fit.conformal import FALSE_NEGATIVE_BOUND
+from sdi_gate.study.fit.conformal import FALSE_NEGATIVE_BOUND, LEVEL
 from sdi_gate.study.fit.evidence import MIN_PAIRS
 
 if TYPE_CHECKING:
@@ -110,6 +110,20 @@ def _tier_sentences(name: str, tier: TierEntry) -> Iterator[str]:
             f"degradation holds {rate(coverage.coverage)}; its mean width is "
             f"{coverage.mean_width:.2f}"
         )
+    if tier.sdi is not None:
+        yield from _axis_sentences(name, tier.sdi)
+
+
+def _axis_sentences(name: str, index: IndexEntry) -> Iterator[str]:
+    for axis, entry in index.axes.items():
+        if entry.reason is not None or not _is_above(entry.rho):
+            continue
+        main = next(found for found in entry.levels if found.level == LEVEL)
+        yield (
+            f"tier {name}, axis {axis}: rank correlation with what it lost {interval(entry.rho)}; "
+            f"the interval of {100 * LEVEL:.0f} % holds {rate(main.coverage)}; of the high "
+            f"regressions, {rate(main.exceeded)} lost more than its upper end"
+        )
 
 
 def _families(fit: FitResult) -> list[str]:
@@ -138,6 +152,7 @@ def _open(tier: TierEntry) -> Iterator[str]:
     if sdi.threshold is None:
         yield "a threshold: too few high regressions"
     yield from _weightless(sdi)
+    yield from _unpredicted(sdi)
     for item in tier.differences:
         if item.name.startswith("sdi - KL") and not _is_above(item.difference):
             yield f"that sdi orders better than {item.name.removeprefix('sdi - ')} alone"
@@ -147,6 +162,14 @@ def _weightless(index: IndexEntry) -> Iterator[str]:
     for term in index.terms:
         if term.weight == 0.0:
             yield f"a use of {term.signal}: {term.reason}"
+
+
+def _unpredicted(index: IndexEntry) -> Iterator[str]:
+    for axis, entry in index.axes.items():
+        if entry.reason is not None:
+            yield f"a prediction for the axis {axis}: {entry.reason}"
+        elif not _is_above(entry.rho):
+            yield f"that sdi orders what {axis} lost: its rank correlation is {interval(entry.rho)}"
 
 
 def _is_above(entry: IntervalEntry) -> bool:

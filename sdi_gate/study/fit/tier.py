@@ -9,6 +9,7 @@ import numpy as np
 
 from sdi_gate.signals.divergence import Aggregation
 from sdi_gate.signals.interface import SignalName
+from sdi_gate.study.fit.axes import axis_entries
 from sdi_gate.study.fit.candidates import METRICS, Candidate, tiers_up_to
 from sdi_gate.study.fit.conformal import risk_threshold
 from sdi_gate.study.fit.crossfit import (
@@ -103,7 +104,7 @@ class _Fitting:
             left_out=groups_of(sample)[0],
             num_pairs=len(sample),
             num_degraded=int(sample.high.sum()),
-            sdi=index_entry(judge, sdi),
+            sdi=index_entry(judge, sdi).model_copy(update={"axes": axis_entries(sample, sdi)}),
             sdi_plus=index_entry(judge, plus) if plus is not None else None,
             baselines=(
                 *(self._raw(name, metric, scores) for name, (metric, scores) in rivals.items()),

@@ -11,7 +11,7 @@ from quantised_files import REF, MemorySource
 
 from sdi_gate.errors import ExitCode, FormatError, IncomparableError
 from sdi_gate.models.quantised import libraries
-from sdi_gate.models.quantised.dequantised import DequantisedTensors, Packed
+from sdi_gate.models.quantised.dequantised import DequantisedTensors, Packed, Quantisation
 from sdi_gate.models.quantised.gguf import gguf_config
 from sdi_gate.models.quantised.method import open_quantised
 
@@ -123,3 +123,19 @@ def test_what_a_library_makes_wrong_or_refuses_is_said(result):
 
 def test_the_version_of_a_library_that_is_not_installed_is_unknown():
     assert libraries.version_of("no-such-package-anywhere") == "unknown"
+
+
+KEYS = {
+    "bitsandbytes-nf4": "bitsandbytes-nf4",
+    "bitsandbytes-fp4 and bitsandbytes-nf4": "bitsandbytes-fp4+bitsandbytes-nf4",
+    "fp8-tensor": "fp8-tensor",
+    "fp8-block 128 by 128": "fp8-block-128-by-128",
+    "compressed-tensors (pack-quantized)": "compressed-tensors-pack-quantized",
+    "gguf Q4_K, Q8_0": "gguf-q4_k+q8_0",
+}
+
+
+@pytest.mark.parametrize(("method", "key"), KEYS.items(), ids=KEYS)
+def test_a_policy_knows_a_method_by_one_word_that_starts_with_its_format(method, key):
+    found = Quantisation(method=method, library="a", version="1", names=frozenset({"w"}))
+    assert found.key == key

@@ -7,7 +7,8 @@ import study_rows
 
 from sdi_gate.errors import UsageError
 from sdi_gate.study.fit.fit import MICRO_BENCHMARK, fit_study
-from sdi_gate.study.fit.result import dump, load, rounded
+from sdi_gate.study.fit.result import dump, load
+from sdi_gate.study.fit.rounding import rounded
 from sdi_gate.study.fit.summary import established, not_established
 from sdi_gate.study.fit.tier import KL_WORST, RELATIVE_L2
 from sdi_gate.study.fit.tier import MICRO_BENCHMARK as MICRO

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sdi_gate.study.fit.conformal import LEVELS
 from sdi_gate.study.fit.isotonic import (
     FLOOR,
     Line,
@@ -80,10 +81,29 @@ def test_the_error_of_a_pair_is_that_of_a_line_without_its_group():
 
 
 def test_the_interval_lies_around_the_line_within_zero_and_one():
-    predictor = Predictor(line=Line(knots=((0.0, 0.0), (1.0, 1.0))), width=0.5)
+    widths = {0.8: 0.1, 0.9: 0.5, 0.95: None}
+    predictor = Predictor(line=Line(knots=((0.0, 0.0), (1.0, 1.0))), widths=widths)
     lower, upper = predictor.interval(np.array([0.0, 0.4, 1.0]))
     assert lower.tolist() == pytest.approx([0.0, 0.4 - 0.225, 1.0 - 0.525])
     assert upper.tolist() == pytest.approx([0.025, 0.4 + 0.225, 1.0])
+    lower, upper = predictor.interval(np.array([0.4]), 0.8)
+    assert (lower.tolist(), upper.tolist()) == ([pytest.approx(0.355)], [pytest.approx(0.445)])
+    lower, upper = predictor.interval(np.array([0.4]), 0.95)
+    assert (lower.tolist(), upper.tolist()) == ([0.0], [1.0])
+
+
+@given(errors=st.lists(st.floats(0, 1), min_size=6, max_size=40))
+def test_the_higher_the_level_the_wider_the_interval(errors):
+    lost = np.array(errors)
+    groups = [str(i % 3) for i in range(len(lost))]
+    widths = fit_predictor(np.linspace(0.0, 1.0, len(lost)), lost, groups).widths
+    assert tuple(widths) == LEVELS
+    known = [width for width in widths.values() if width is not None]
+    assert known == sorted(known)
+    # Too few pairs for one level are too few for every higher one.
+    assert [width is not None for width in widths.values()] == sorted(
+        (width is not None for width in widths.values()), reverse=True
+    )
 
 
 def test_too_few_pairs_for_the_level_give_an_interval_of_everything():

@@ -1,0 +1,170 @@
+"""Read policies from the Hugging Face Hub, at a commit and checked against its digests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huggingface_hub import HfApi, constants, get_token, hf_hub_url
+from huggingface_hub.errors import RemoteEntryNotFoundError
+
+# It is in this module's documentation, yet it does not mark what it exports.
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+from sdi_gate.errors import AccessError, IntegrityError, NotFoundError, PolicyError, SourceError
+from sdi_gate.integrations.hub_cache import DIGEST, CachedRepo, PromisedFile
+from sdi_gate.integrations.hub_errors import host_of, translated
+from sdi_gate.integrations.hub_meter import Meter
+from sdi_gate.models.ref import ModelRef, Scheme
+from sdi_gate.policy.reading import MAX_SIZE_BYTES
+from sdi_gate.progress import NullProgress
+
+if TYPE_CHECKING:
+    from huggingface_hub.file_download import HfFileMetadata
+
+    from sdi_gate.policy.references import PolicyRef
+
+_TIMEOUT_S = 10.0
+_TOKEN = re.compile(r"[!-~]+")
+
+
+class HubPolicies:
+    """Read policies from the Hub (``hf:``) through the cache that its other clients share.
+
+    What is None is left to the client's own reading of HF_TOKEN, HF_ENDPOINT, HF_HOME and
+    HF_HUB_OFFLINE.
+
+    Args:
+        token: Token that may read the repositories.
+        endpoint: URL of the Hub.
+        cache_folder: Folder of the cache.
+        offline: Whether to use the cache only.
+        timeout_s: How long to wait for an answer about a file.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str | None = None,
+        endpoint: str | None = None,
+        cache_folder: Path | None = None,
+        offline: bool | None = None,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> None:
+        # An Actions secret that is not set arrives as an empty string.
+        self._token = token or None
+        self._endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
+        self._cache_folder = Path(cache_folder or constants.HF_HUB_CACHE).absolute()
+        self._offline = constants.HF_HUB_OFFLINE if offline is None else offline
+        self._timeout_s = timeout_s
+        self._api = HfApi(endpoint=self._endpoint, token=self._token, library_name="sdi-gate")
+
+    def __repr__(self) -> str:
+        """Return the reader without its token."""
+        return f"HubPolicies(endpoint={host_of(self._endpoint)!r}, offline={self._offline})"
+
+    def read(self, ref: PolicyRef) -> bytes:
+        """See `PolicySources.read`.
+
+        Args:
+            ref: A reference with scheme ``hf``.
+
+        Returns:
+            Content of the file, with the digest that the Hub promised for it at the commit.
+
+        Raises:
+            PolicyError: If it cannot be had.
+        """
+        model = ModelRef(scheme=Scheme.HUB, location=ref.repository, revision=ref.commit)
+        try:
+            with translated(model, self._endpoint):
+                validate_repo_id(ref.repository)
+            repo = CachedRepo(self._cache_folder, ref.repository)
+            if self._offline:
+                return _read_cached(repo, ref, model)
+            # 1. Ask what the file is at that commit, even if the cache has it: whoever can write
+            #    to the cache shall not write the policy.
+            promised = self._promise(ref, model)
+            # 2. Fetch it, unless the cache has it.
+            self._download(ref, model, promised)
+            # 3. Compare it with the promise.
+            repo.check(ref.commit, [promised], model)
+            return _content(repo, ref)
+        except SourceError as exc:
+            msg = f"{ref}: the policy cannot be had: {exc.message}"
+            raise PolicyError(msg, hint=exc.hint) from exc
+
+    def _promise(self, ref: PolicyRef, model: ModelRef) -> PromisedFile:
+        self._check_token(model)
+        url = hf_hub_url(ref.repository, ref.path, revision=ref.commit, endpoint=self._endpoint)
+        with translated(model, self._endpoint):
+            try:
+                found = self._api.get_hf_file_metadata(url=url, timeout=self._timeout_s)
+            except RemoteEntryNotFoundError as exc:
+                msg = f"{model} has no file {ref.path!r}"
+                raise NotFoundError(msg, hint="check the path and the commit") from exc
+        return _checked(found, ref)
+
+    def _check_token(self, model: ModelRef) -> None:
+        # Looked at before it is sent: the errors of the layers below would quote it.
+        with translated(model, self._endpoint):
+            token = get_token() if self._token is None else self._token
+        if token is not None and not _TOKEN.fullmatch(token):
+            msg = f"the token for {model} holds a space, a line break or another character that"
+            raise AccessError(f"{msg} no token has", hint="set HF_TOKEN again, to the token alone")
+
+    def _download(self, ref: PolicyRef, model: ModelRef, promised: PromisedFile) -> None:
+        # The meter ends the transfer of a server that sends far more than it promised.
+        meter = Meter([promised], NullProgress(), model)
+        with translated(model, self._endpoint):
+            self._api.hf_hub_download(
+                ref.repository,
+                ref.path,
+                revision=ref.commit,
+                cache_dir=self._cache_folder,
+                etag_timeout=self._timeout_s,
+                tqdm_class=meter.bar_for(ref.path),
+            )
+
+
+def _checked(found: HfFileMetadata, ref: PolicyRef) -> PromisedFile:
+    hint = "do not trust this server; check HF_ENDPOINT"
+    if found.commit_hash != ref.commit:
+        msg = f"the Hub answered for another commit: {str(found.commit_hash)[:40]!r}"
+        raise IntegrityError(msg, hint=hint)
+    if found.size is None or not DIGEST.fullmatch(str(found.etag)):
+        msg = "the Hub promises no size or no digest for the file"
+        raise IntegrityError(msg, hint="check HF_ENDPOINT: a mirror must pass digests on")
+    if found.size > MAX_SIZE_BYTES:
+        msg = f"the file is larger than {MAX_SIZE_BYTES:,} bytes"
+        raise SourceError(msg, hint="name the file of a policy")
+    return PromisedFile(name=ref.path, size_bytes=found.size, digest=str(found.etag))
+
+
+def _read_cached(repo: CachedRepo, ref: PolicyRef, model: ModelRef) -> bytes:
+    path = repo.snapshot_of(ref.commit) / ref.path
+    if not path.is_file():
+        msg = f"offline, and {ref.path!r} of {model} is not in the cache"
+        raise NotFoundError(msg, hint="run once without HF_HUB_OFFLINE")
+    # The cache's own promise is the name of the blob; where it has no links it makes none.
+    digest = path.readlink().name if path.is_symlink() else ""
+    if DIGEST.fullmatch(digest):
+        size_bytes = path.stat().st_size
+        promised = PromisedFile(name=ref.path, size_bytes=size_bytes, digest=digest)
+        repo.check(ref.commit, [promised], model)
+    return _content(repo, ref)
+
+
+def _content(repo: CachedRepo, ref: PolicyRef) -> bytes:
+    path = repo.snapshot_of(ref.commit) / ref.path
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SIZE_BYTES + 1)
+    except OSError as exc:
+        msg = f"the cache cannot be read: {exc.strerror}"
+        raise SourceError(msg, hint="check its permissions, or set HF_HOME") from exc
+    if len(content) > MAX_SIZE_BYTES:
+        msg = f"the file is larger than {MAX_SIZE_BYTES:,} bytes"
+        raise SourceError(msg, hint="name the file of a policy")
+    return content
