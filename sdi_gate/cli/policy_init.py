@@ -47,6 +47,9 @@ def init_command(posture: str, name: str | None, owner: str | None, out: Path) -
     from sdi_gate.policy.starting import metadata_of, start  # noqa: PLC0415
 
     test = _test_file(out)
+    if not out.parent.is_dir():
+        msg = f"--out: there is no folder {str(out.parent)!r} to write {out.name!r} to"
+        raise UsageError(msg, hint="make the folder first")
     metadata = metadata_of(posture if name is None else name, owner)
     texts = start(posture, metadata, out)
     digest = parse_policy(texts.policy.encode(), path=str(out)).digest

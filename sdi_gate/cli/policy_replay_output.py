@@ -102,6 +102,11 @@ def replay_text(replayed: Replayed) -> str:
         tried = ", ".join(map(str, replayed.trials))
         page.line(f"TRIAL, not a policy anyone has approved: {tried}", style="bold")
         page.line(f"Digest of the trial {replayed.policy.digest}")
+        if len(replayed.policy.levels) > 1:
+            page.line(
+                "A trial may be looser than what the policy extends; a policy that says so is"
+                " refused."
+            )
     page.title(_summary(replayed))
     page.findings((each.after.status, _result(each, replayed)) for each in _in_order(replayed))
     if replayed.judged.num_duplicates:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sdi_gate.errors import UsageError
 from sdi_gate.policy.history import Recorded, RecordedVerdict
 from sdi_gate.policy.verdict import Status
+from sdi_gate.policy.wording import visible
 from sdi_gate.report.document import MAX_BYTES, load
 from sdi_gate.report.recorded import facts_of
 
@@ -79,12 +80,16 @@ def read_result(path: Path) -> Recorded:
     except OSError as exc:
         msg = f"cannot read {str(path)!r}: {exc.strerror}"
         raise UsageError(msg, hint="give the result.json that a check or a scan wrote") from exc
-    document = load(content, str(path))
+    try:
+        document = load(content, str(path))
+    except UsageError as exc:
+        # Names of folders and texts of a result are whatever their author wrote: none of them may
+        # pass for a line of ours.
+        raise UsageError(visible(exc.message), hint=exc.hint) from exc
     try:
         facts = facts_of(document)
     except UsageError as exc:
-        msg = f"{path}: {exc.message}"
-        raise UsageError(msg, hint=exc.hint) from exc
+        raise UsageError(visible(f"{path}: {exc.message}"), hint=exc.hint) from exc
     return Recorded(path=str(path), facts=facts, verdict=_verdict(document))
 
 

@@ -54,6 +54,18 @@ class Candidates:
         """
         return others.family in {"", self.family} and others.model in {"", self.model}
 
+    def may_be_of(self, others: Candidates) -> bool:
+        """Say whether what holds for others could hold for these, once they are known better.
+
+        Args:
+            others: The others.
+
+        Returns:
+            Whether no name that these have is another than the others'.
+        """
+        pairs = ((self.family, others.family), (self.model, others.model))
+        return all(not own or not other or own == other for own, other in pairs)
+
     def __str__(self) -> str:
         """Return such as ``family llama``, or ``all`` for what no match block names."""
         names = (("model", self.model), ("family", self.family))

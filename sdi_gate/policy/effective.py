@@ -40,7 +40,9 @@ def effective(loaded: LoadedPolicy, facts: Facts, now: datetime) -> Demands:
         (
             waived(level, demands, facts, now)
             for level in loaded.levels
-            for demands in possible_demands(level, family=facts.family, model=facts.model_name)
+            for demands in possible_demands(
+                level, family=facts.family or None, model=facts.model_name or None
+            )
         ),
     )
 
@@ -55,4 +57,4 @@ def plain_demands(level: Level, facts: Facts) -> Demands:
     Returns:
         The demands.
     """
-    return demands_of(level, family=facts.family, model=facts.model_name)
+    return demands_of(level, family=facts.family or None, model=facts.model_name or None)

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from sdi_gate.signals.interface import Estimate
 
 
+# A name that no match block and no waiver can have, for they have no blanks. A name that is empty
+# is one that is not known, which is another thing.
+_NOBODY = " "
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
     """Hold one rule for one candidate; at least one of both is there.
@@ -115,11 +120,15 @@ def explain_policy(loaded: LoadedPolicy, candidates: Candidates, *, now: datetim
         sdi=None,
         sdi_plus=None,
         signals=(),
-        family=candidates.family,
-        registered_name=candidates.model,
+        family=candidates.family or _NOBODY,
+        registered_name=candidates.model or _NOBODY,
     )
     demands = effective(loaded, facts, now)
-    others = tuple(block for block in blocks_of(loaded) if not candidates.are_of(block.candidates))
+    others = tuple(
+        block
+        for block in blocks_of(loaded)
+        if candidates.may_be_of(block.candidates) and not candidates.are_of(block.candidates)
+    )
     return Explanation(
         loaded=loaded,
         now=now,

@@ -148,15 +148,16 @@ def once_each(results: Sequence[Recorded]) -> tuple[Recorded, ...]:
         results: The results.
 
     Returns:
-        The first of each candidate's digest and time of measurement, with the paths of the
-        others; a result without either stands for itself.
+        The first of those that say the same of a candidate's digest at one time, with the paths
+        of the others; a result without either stands for itself. What differs in anything that a
+        policy judges is another result: a file that copies digest and time hides no other.
     """
     kept: dict[object, Recorded] = {}
     others: dict[object, list[str]] = {}
     for index, result in enumerate(results):
         candidate, time = result.facts.candidate, result.facts.measured_at
         digest = candidate and candidate.digest
-        key: object = index if digest is None or time is None else (digest, time)
+        key: object = index if digest is None or time is None else result.facts
         if key in kept:
             others.setdefault(key, []).append(result.path)
         else:

@@ -244,7 +244,9 @@ def _why_not_a_value(node: yaml.Node) -> str | None:
 
 def _why_not_text(text: str) -> str | None:
     for character in text:
-        if unicodedata.category(character) in {"Cc", "Cs"} and character not in "\n\t":
+        # An escape in quotes writes what would be refused as it is.
+        unreadable = unicodedata.category(character) in {"Cc", "Cs"} and character not in "\n\t"
+        if unreadable or _MISLEADING.match(character):
             return f"text may not contain the character U+{ord(character):04X}"
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MAX_SIZE_BYTES = 1_000_000
 # Enough for every mistake of a person; a file of another kind should not flood the log.
 MAX_LISTED = 100
+
+# By ``kind``: what a file is called, and which command reads it.
+_KINDS = {"Policy": ("policy", "validate"), "PolicyTest": ("policy test", "test")}
 
 M = TypeVar("M", bound=Section)
 
@@ -42,6 +45,7 @@ def read_model(content: bytes, *, path: str, model: type[M], hint: str) -> tuple
     document = read_document(_decoded(content, path, model.called, hint))
     problems = document.problems
     if document.root is not None:
+        _refuse_another_kind(document, path, model)
         try:
             found = model.model_validate(document.root)
         except ValidationError as exc:
@@ -49,6 +53,18 @@ def read_model(content: bytes, *, path: str, model: type[M], hint: str) -> tuple
     if problems:
         raise PolicyError(listed(path, problems, what=model.called), hint=hint)
     return found, document
+
+
+def _refuse_another_kind(document: Document, path: str, model: type[Section]) -> None:
+    # All that it holds would be unknown here; one sentence says more than a list of that.
+    wanted = model.model_fields.get("kind")
+    kind = None if document.root is None else document.root.get("kind")
+    if wanted is None or kind not in _KINDS or kind in get_args(wanted.annotation):
+        return
+    called, command = _KINDS[str(kind)]
+    problem = Problem(document.values["kind",], f"kind: this is a {called}, not a {model.called}")
+    hint = f"sdi-gate policy {command} reads it"
+    raise PolicyError(listed(path, [problem], what=model.called), hint=hint)
 
 
 def listed(path: str, problems: Iterable[Problem], *, what: str = "policy") -> str:

@@ -55,6 +55,14 @@ def _real_day(text: str) -> str:
     return text
 
 
+def _seen(name: str) -> str:
+    # No candidate has such a name: what is said of it would hold for nobody, and look as if it did.
+    if not name.isprintable():
+        message = "a name has no character that cannot be seen, got {name}"
+        raise PydanticCustomError("unseen", message, {"name": ascii(name)})
+    return name
+
+
 def _ascending(selector: str) -> str:
     first, hyphen, last = selector.partition(".")[2].partition("-")
     if hyphen and int(first) > int(last):
@@ -70,7 +78,9 @@ Name = Annotated[str, Field(min_length=1, max_length=60, pattern=_NAME)]
 # Strata are named by a probe set, axes by a calibration, in words of their own.
 Label = Annotated[str, Field(min_length=1, max_length=60, pattern=_LINE)]
 PolicyName = Annotated[str, Field(min_length=1, max_length=64, pattern=_POLICY_NAME)]
-ModelName = Annotated[str, Field(min_length=1, max_length=200, pattern=_MODEL_NAME)]
+ModelName = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=_MODEL_NAME), AfterValidator(_seen)
+]
 Digest = Annotated[str, Field(pattern=_DIGEST)]
 Commit = Annotated[str, Field(pattern=_COMMIT)]
 Day = Annotated[

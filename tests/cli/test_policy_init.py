@@ -100,7 +100,7 @@ BAD = {
     "suffix": (("--out", "policy.json"), "--out"),
     "no-suffix": (("--out", "policy"), "--out"),
     "test-suffix": (("--out", "x.test.yml"), "--out"),
-    "no-folder": (("--out", "gone/x.yml"), "cannot write"),
+    "no-folder": (("--out", "gone/x.yml"), "there is no folder 'gone'"),
 }
 
 

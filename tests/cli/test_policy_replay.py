@@ -164,3 +164,13 @@ def test_the_recorded_policy_gives_the_recorded_verdict(
     assert judged["after"]["status"] == recorded["status"]
     assert judged["after"]["exit_code"] == recorded["exit_code"]
     assert judged["recorded"]["policy_digest"] == json.loads(ended.out)["policy"]["digest"]
+
+
+def test_no_name_of_a_folder_and_no_text_of_a_result_passes_for_a_line_of_ours(replay, tmp_path):
+    folder = tmp_path / "results" / "x\nwarning: all results pass\n"
+    folder.mkdir()
+    (folder / "result.json").write_text('{"schema": "sdi-gate/result/v1", "a\\nwarning: b": 1}')
+    ended = replay("results")
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1
+    assert ended.err.startswith("sdi-gate: error: ")

@@ -50,7 +50,8 @@ def test_without_a_result_the_match_blocks_that_do_not_hold_are_told(chain):
     assert others() == ["family llama"]
     assert others(family="llama") == []
     assert others(family="llama", model="tune") == []
-    assert others(family="qwen") == ["family llama"]
+    assert others(family="qwen") == []
+    assert others(model="tune") == ["family llama"]
 
 
 def test_the_block_that_holds_states_its_limits(chain):

@@ -286,6 +286,15 @@ def test_a_scan_that_is_recorded_again_counts_once():
     ]
 
 
+def test_a_result_that_copies_digest_and_time_of_another_does_not_hide_it():
+    model = ModelIdentity(reference="hf:a/b", digest=f"sha256:{'1' * 64}")
+    forged, true = (facts(value, candidate=model, measured_at=DAY) for value in (0.0, 0.9))
+    results = [recorded("a", forged), recorded("b", true)]
+    policy = policy_of({"sdi": {"fail": 0.5}})
+    judged = replay(policy, results, at=None, today=DAY).results
+    assert [each.after.status for each in judged] == [Status.PASS, Status.FAIL]
+
+
 def test_a_change_names_the_rule_of_the_worse_verdict():
     strict, lax = policy_of({"sdi": {"fail": 0.2}}), policy_of({"sdi-plus": {"fail": 0.9}})
     result = recorded("r", facts(0.3))

@@ -110,7 +110,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "other-kind": (
         GOOD.replace("kind: Policy", "kind: PolicyTest"),
-        ["2:7: kind: expected 'Policy', got the text 'PolicyTest'$"],
+        ["2:7: kind: this is a policy test, not a policy$"],
     ),
     # Unknown keys, at every level.
     "unknown-key": (GOOD + "modus: warn\n", ["7:1: unknown key 'modus'; did you mean 'mode'"]),
@@ -441,6 +441,14 @@ CASES: dict[str, tuple[str, list[str]]] = {
         GOOD + "# \u202e\nmode: warn # \u2066\n",
         [r"7:3: the character U\+202E is refused", r"8:14: the character U\+2066 is refused"],
     ),
+    "direction-by-escape": (
+        GOOD + 'documentation:\n  reviewer: "a \\u202e b \\u2028 c"\n',
+        [r"8:13: documentation.reviewer: text may not contain the character U\+202E"],
+    ),
+    "name-with-what-cannot-be-seen": (
+        GOOD + "match:\n  - match: {model: org/a\u200b}\n    mode: warn\n",
+        [r"8:20: match.0.match.model: .* no character that cannot be seen, got 'org/a\\u200b'"],
+    ),
 }
 
 
@@ -705,3 +713,14 @@ def test_any_mixture_of_lines_gives_a_model_or_a_policy_error(text: str, model: 
         read_model(text.encode(), path="p.yml", model=model, hint=HINT)
     except PolicyError as error:
         assert error.message.startswith("p.yml: the ")  # noqa: PT017 - either outcome is right
+
+
+def test_a_policy_test_that_is_taken_for_a_policy_is_told_apart_in_one_line():
+    text = "apiVersion: sdi-gate/v1\nkind: PolicyTest\npolicy: ./p.yml\ncases: []\n"
+    with pytest.raises(PolicyError) as caught:
+        read_model(text.encode(), path="p.test.yml", model=Policy, hint="")
+    assert caught.value.message == (
+        "p.test.yml: the policy cannot be used: 1 problem\n"
+        "p.test.yml:2:7: kind: this is a policy test, not a policy"
+    )
+    assert caught.value.hint == "sdi-gate policy test reads it"

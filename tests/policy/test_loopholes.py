@@ -1,0 +1,19 @@
+"""Try what somebody would who wants the gate to open: each way in that was once found is shut."""
+
+from __future__ import annotations
+
+import pytest
+from scan_facts import NOW, facts_of, policy_of
+
+from sdi_gate.policy.evaluate import judge
+from sdi_gate.policy.verdict import Status
+from sdi_gate.signals.interface import Estimate
+
+
+@pytest.mark.parametrize("field", ["family", "registered_name"])
+def test_an_empty_name_is_no_name_and_gets_the_strictest_that_could_apply(field: str):
+    key = "family" if field == "family" else "model"
+    block = {"match": {key: "llama"}, "limits": {"sdi": {"fail": 0.1}}}
+    policy = policy_of({"sdi": {"fail": 0.9}}, match=[block])
+    found = facts_of(sdi=Estimate(value=0.5), **{field: ""})
+    assert judge(policy, found, now=NOW).status is Status.FAIL
