@@ -47,9 +47,6 @@ def init_command(posture: str, name: str | None, owner: str | None, out: Path) -
     from sdi_gate.policy.starting import metadata_of, start  # noqa: PLC0415
 
     test = _test_file(out)
-    if not out.parent.is_dir():
-        msg = f"--out: there is no folder {str(out.parent)!r} to write {out.name!r} to"
-        raise UsageError(msg, hint="make the folder first")
     metadata = metadata_of(posture if name is None else name, owner)
     texts = start(posture, metadata, out)
     digest = parse_policy(texts.policy.encode(), path=str(out)).digest
@@ -63,6 +60,9 @@ def _test_file(out: Path) -> Path:
             f"--out: expected a name that ends with .yml, and not with .test.yml; got {out.name!r}"
         )
         raise UsageError(msg, hint="such as sdi-gate-policy.yml")
+    if not out.parent.is_dir():
+        msg = f"--out: there is no folder {str(out.parent)!r} to write {out.name!r} to"
+        raise UsageError(msg, hint="make the folder first")
     return out.with_name(f"{out.stem}.test.yml")
 
 

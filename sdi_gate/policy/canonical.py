@@ -35,8 +35,9 @@ def canonical_text(levels: Sequence[Level]) -> str:
 
     It holds the metadata of the policy itself; the documentation of all levels; what is demanded
     of every kind of candidate that match blocks tell apart, the stricter of all levels; and for
-    each level with waivers these, with what that level demands, because a waiver raises the limits
-    of its own file only. It does not hold comments, order, quotes, names of files, lines, nor over
+    each level with waivers these, with what that level demands, and what all levels without demand
+    together, because a waiver raises the limits of its own file only, and another file that demands
+    as much is not raised. It does not hold comments, order, quotes, names of files, lines, nor over
     how many files the demands are spread.
 
     Args:
@@ -57,9 +58,18 @@ def canonical_text(levels: Sequence[Level]) -> str:
         "demands": _table(levels, levels),
         "maximum-waiver-days": last.maximum_waiver_days,
         "waived": [
-            {"demands": _table((level,), levels), "waivers": _waivers(level)} for level in waiving
+            {
+                "demands": _table((level,), levels),
+                # Beside a root that is silent on coverage, a limit on it is full coverage.
+                "root": level.is_root,
+                "waivers": _waivers(level),
+            }
+            for level in waiving
         ],
     }
+    if waiving:
+        others = [level for level in levels if not level.policy.waivers]
+        meaning["unwaived"] = _table(others, levels) if others else None
     return json.dumps(meaning, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

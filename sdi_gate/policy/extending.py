@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MAX_LEVELS = 8
 # Families times models: what is demanded of each is part of the policy's identity.
 MAX_KINDS = 2500
+# Each rule is looked at for each kind, several times.
+MAX_CELLS = 250_000
 _NO_LIMIT = (
     "limits: the policy sets no limit for all; a candidate that no match block is for would be"
     " judged by nothing"
@@ -153,15 +155,33 @@ def _with_days(levels: tuple[Level, ...]) -> tuple[Level, ...]:
 
 def _check(levels: tuple[Level, ...]) -> None:
     for index, level in enumerate(levels):
+        # First, for the checks below take time for each of them.
+        problems = _too_many(levels[: index + 1])
+        if problems:
+            raise PolicyError(listed(level.file, problems), hint=HINT)
         problems = [
             *block_problems(level),
             *waiver_problems(level),
             *loosening_problems(level, levels[:index]),
         ]
-        if len(selectors_of(levels[: index + 1])) > MAX_KINDS:
-            message = f"match: the blocks tell more than {MAX_KINDS} kinds of candidates apart"
-            problems.append(Problem(level.place(("match",)), message))
         if level is levels[-1] and not any(rules_of(each.policy.limits) for each in levels):
             problems.append(Problem(level.place(()), _NO_LIMIT))
         if problems:
             raise PolicyError(listed(level.file, problems), hint=HINT)
+
+
+def _too_many(levels: tuple[Level, ...]) -> list[Problem]:
+    kinds, place = len(selectors_of(levels)), levels[-1].place(("match",))
+    if kinds > MAX_KINDS:
+        message = f"match: the blocks tell more than {MAX_KINDS} kinds of candidates apart"
+        return [Problem(place, message)]
+    stated = [level.policy.limits for level in levels]
+    stated += [block.limits for level in levels for block in level.policy.match or ()]
+    rules = sum(len(rules_of(limits)) for limits in stated)
+    if kinds > 1 and kinds * rules > MAX_CELLS:
+        message = (
+            f"match: {kinds} kinds of candidates and {rules} limits are too many together; at most"
+            f" {MAX_CELLS:,} pairs of both are judged"
+        )
+        return [Problem(place, message)]
+    return []

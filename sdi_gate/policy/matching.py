@@ -64,7 +64,9 @@ def candidates_of(
     """Return candidates among which is one for everything that could apply to a candidate.
 
     A statement that decides for some candidate also decides for the one that has the names of its
-    block, the known names, and otherwise names that no block has.
+    block, the known names, and otherwise names that no block has. A model's name that differs from
+    a block's in upper and lower case alone counts as not known: some registries take both for one
+    model, and some do not.
 
     Args:
         levels: Files.
@@ -74,6 +76,8 @@ def candidates_of(
     Returns:
         Pairs of family and model, of which at least one; `OTHER` stands for any further name.
     """
+    if model is not None and _is_near(levels, model):
+        model = None
     known = OTHER if family is None else family, OTHER if model is None else model
     found = {known}
     for level in levels:
@@ -141,6 +145,12 @@ def block_problems(level: Level) -> list[Problem]:
             problems.append(Problem(place, message))
         lines.setdefault(selector, place.line)
     return problems
+
+
+def _is_near(levels: Sequence[Level], model: str) -> bool:
+    names = {block.match.model for level in levels for block in level.policy.match or ()}
+    folded = {name.casefold() for name in names if name is not None}
+    return model not in names and model.casefold() in folded
 
 
 def _agree(stated: str | None, known: str | None) -> bool:

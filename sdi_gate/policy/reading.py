@@ -80,6 +80,7 @@ def listed(path: str, problems: Iterable[Problem], *, what: str = "policy") -> s
         first hundred.
     """
     ordered = sorted(set(problems))
+    path = "".join(char if char.isprintable() else repr(char)[1:-1] for char in path)
     count = "1 problem" if len(ordered) == 1 else f"{len(ordered)} problems"
     places = [
         f"{path}:{problem.place.line}:{problem.place.column}: {problem.message}"

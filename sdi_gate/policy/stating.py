@@ -74,11 +74,13 @@ def block_name(selector: Selector) -> str:
     return f"model {selector.model}{family}"
 
 
-def demands_in(layers: Sequence[Layer]) -> Demands:
+def demands_in(layers: Sequence[Layer], *, as_stated: bool = False) -> Demands:
     """Return what parts of one file demand together, the later before the earlier.
 
     Args:
         layers: At least one part of one file, the most specific last.
+        as_stated: Whether to keep warning steps that can never be reached, for whoever compares
+            what is written.
 
     Returns:
         The demands. What no part states has an origin without a line: the default if the file
@@ -89,7 +91,8 @@ def demands_in(layers: Sequence[Layer]) -> Demands:
     tiers = [layer.sourced(layer.section.required_tier, "required-tier") for layer in layers]
     silent = _SILENT_ROOT if level.is_root else _SILENT_CHILD
     default = level.default()
-    limits = _limits(layers)
+    stated_limits = _limits(layers)
+    limits = stated_limits if as_stated else tuple(map(without_idle_warning, stated_limits))
     stated = any(limit.path == COVERAGE for limit in limits)
     demands = Demands(
         mode=_last(modes) or Sourced(silent.mode, default),
@@ -172,7 +175,7 @@ def _limits(layers: Sequence[Layer]) -> tuple[RuleLimit, ...]:
         for rule in rules_of(layer.section.limits):
             limit = found.get(rule.path, RuleLimit(path=rule.path, bound=rule.limit.bound))
             found[rule.path] = _over(limit, layer, rule)
-    return tuple(without_idle_warning(found[path]) for path in sorted(found, key=rule_order))
+    return tuple(found[path] for path in sorted(found, key=rule_order))
 
 
 def _over(limit: RuleLimit, layer: Layer, rule: Rule) -> RuleLimit:

@@ -47,7 +47,7 @@ def loosening_problems(level: Level, ancestors: Sequence[Level]) -> list[Problem
     """
     found: dict[tuple[Origin, str], str] = {}
     for layer, family, model in _layers(level):
-        own = demands_in((layer,))
+        own = demands_in((layer,), as_stated=True)
         known = [demands_of(each, family=family, model=model) for each in reversed(ancestors)]
         clashes = [
             clash

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from sdi_gate.errors import UsageError
+from sdi_gate.policy.wording import visible
 from sdi_gate.report.entries import (
     AlignmentEntry,
     CostEntry,
@@ -88,6 +89,7 @@ __all__ = [
 
 SCHEMA: Literal["sdi-gate/result/v1"] = "sdi-gate/result/v1"
 MAX_BYTES = 256 * 1024 * 1024
+_MAX_TOLD = 500
 
 
 class TierEntry(Part):
@@ -234,7 +236,10 @@ def load(data: bytes, where: str) -> ResultDocument:
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(part) for part in first["loc"]) or "document"
-        msg = f"{where}: not a result document ({SCHEMA}): {path}: {first['msg']}"
+        # Keys and texts of the file are in both, and whoever wrote it may be hostile.
+        told = visible(f"{path}: {first['msg']}")
+        shown = told if len(told) <= _MAX_TOLD else f"{told[:_MAX_TOLD]}..."
+        msg = f"{where}: not a result document ({SCHEMA}): {shown}"
         raise UsageError(
             msg, hint="give the result.json that sdi-gate check or sdi-gate scan wrote"
         ) from exc

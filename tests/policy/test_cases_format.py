@@ -62,7 +62,7 @@ BROKEN = {
         ":4:47: ",
         "did you mean 'weight-geometry'?",
     ),
-    "another-kind": (f"{WHOLE}{ONE}".replace("PolicyTest", "Policy"), ":2:7: ", "PolicyTest"),
+    "another-kind": (f"{WHOLE}{ONE}".replace("PolicyTest", "Policy"), ":2:7: ", "a policy, not"),
     "no-policy": (f"{WHOLE}{ONE}".replace("policy: ./p.yml\n", ""), ":1:1: ", "policy: the key"),
     "no-case": (f"{WHOLE}cases: []\n", ":5:1: ", "cases"),
     "no-cases": (WHOLE, ":1:1: ", "cases: the key is missing"),

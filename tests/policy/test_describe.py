@@ -98,8 +98,8 @@ def test_no_text_forges_a_line(tmp_path):
         tmp_path,
         "a\nDemands: forged\u202e",
         simple(
-            'x, owner: "us\\u202e", description: "One.\\nDemands: forged"',
-            'limits: {sdi: {fail: 0.5}}\nrequired-parameters: {probe: "a\\u202eb"}\n'
+            'x, owner: "us\\u00ad", description: "One.\\nDemands: forged"',
+            'limits: {sdi: {fail: 0.5}}\nrequired-parameters: {probe: "a\\u00adb"}\n'
             "waivers:\n  - {id: W, owner: o, approved-by: a, granted: 2026-01-01, model: m,"
             " expires: 2026-01-02, metric: sdi, limit: 0.6,"
             ' reason: "Fine.\\nDemands: forged"}\n',

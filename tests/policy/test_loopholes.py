@@ -17,3 +17,16 @@ def test_an_empty_name_is_no_name_and_gets_the_strictest_that_could_apply(field:
     policy = policy_of({"sdi": {"fail": 0.9}}, match=[block])
     found = facts_of(sdi=Estimate(value=0.5), **{field: ""})
     assert judge(policy, found, now=NOW).status is Status.FAIL
+
+
+@pytest.mark.parametrize("name", ["Org/Tune", "ORG/TUNE", "org/TUNE"])
+def test_a_name_in_other_case_gets_the_strictest_that_could_apply(name: str):
+    strict = {"match": {"model": "org/tune"}, "limits": {"sdi": {"fail": 0.1}}}
+    loose = {"match": {"model": "org/tune"}, "limits": {"sdi": {"fail": 0.9}}}
+    found = facts_of(sdi=Estimate(value=0.5), registered_name=name)
+    for block in (strict, loose):
+        policy = policy_of({"sdi": {"fail": 0.4 if block is loose else 0.9}}, match=[block])
+        assert judge(policy, found, now=NOW).status is Status.FAIL
+    both = [strict, {"match": {"model": name}, "limits": {"sdi": {"fail": 0.6}}}]
+    policy = policy_of({"sdi": {"fail": 0.05}}, match=both)
+    assert judge(policy, found, now=NOW).status is Status.PASS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -106,7 +107,7 @@ def test_a_known_name_leaves_out_the_blocks_for_other_names():
 
 
 def test_names_match_exactly():
-    assert of("Llama", "org/A").blocks == ()
+    assert of("Llama", "org/other").blocks == ()
     assert of("llama2", "org/a2").blocks == ()
 
 
@@ -156,6 +157,27 @@ def test_the_kinds_of_candidates_are_all_pairs_of_names():
         ("llama", OTHER),
         ("llama", "org/a"),
     )
+
+
+def test_more_limits_for_more_kinds_than_can_be_judged_are_refused():
+    blocks = [
+        {"match": {key: f"{key}{i}"}, "limits": {"sdi": {"fail": 0.1}}}
+        for key in ("family", "model")
+        for i in range(48)
+    ]
+    strata = {f"s{i}": {"nll-change": {"fail": 0.1}} for i in range(200)}
+    policy = {
+        "apiVersion": "sdi-gate/v1",
+        "kind": "Policy",
+        "metadata": {"name": "wide"},
+        "limits": {"sdi": {"fail": 0.5}, "by-stratum": strata},
+        "match": blocks,
+    }
+    text = json.dumps(policy)
+    with pytest.raises(PolicyError, match="2401 kinds of candidates and 297 limits are too many"):
+        parse_policy(text.encode(), path="p.yml")
+    policy["match"] = blocks[:10]
+    assert parse_policy(json.dumps(policy).encode(), path="p.yml").name == "wide"
 
 
 def test_more_kinds_of_candidates_than_can_be_told_apart_are_refused():

@@ -183,6 +183,20 @@ def test_which_file_has_a_waiver_matters_because_it_raises_that_file_s_limits():
     assert parse(SMALL, above).digest != parse(above, SMALL).digest
 
 
+def test_a_child_that_demands_what_its_parent_waives_is_another_policy():
+    above = {**SMALL, "waivers": waiver()}
+    assert parse(SMALL, above).digest != parse(above).digest
+
+
+def test_silence_on_coverage_is_not_taken_for_a_child_that_leaves_it_to_its_parent():
+    # Beside a silent root, the other file's limit on coverage is full coverage, waiver or not.
+    plain = {**SMALL, "mode": "observe", "required-tier": "weights", "standard-errors": 0}
+    full = {**plain, "limits": {"sdi": {"fail": 0.5}, "coverage": {"fail": 1.0}}}
+    lent = {**waiver()[0], "metric": "coverage", "limit": 0.5}
+    waiving = {**full, "waivers": [lent]}
+    assert parse(waiving, plain).digest != parse(plain, waiving).digest
+
+
 def merged(loaded: LoadedPolicy) -> Document:
     """Write a policy with all that it extends as one file."""
     cells = {

@@ -474,3 +474,12 @@ def test_what_overlaps_in_part_is_settled_by_the_stricter():
         demands_of(level, family="llama", model="org/a").limits[0].fail for level in loaded.levels
     ]
     assert [step.value for step in found if step] == [0.1, 0.3]
+
+
+def test_a_looser_warning_is_refused_where_the_files_own_failing_limit_hides_it():
+    parent = "limits: {sdi: {warn: 0.125}}"
+    child = "limits: {sdi: {warn: 0.375, fail: 0.375}}"
+    files = MemorySources({REF: (HEAD + parent).encode()})
+    text = f"{HEAD}extends: {REF}\n{child}\n"
+    with pytest.raises(PolicyError, match=r"sdi\.warn: 0\.375 is looser than 0\.125 at"):
+        parse_policy(text.encode(), path="c.yml", sources=files)

@@ -85,6 +85,21 @@ def test_other_files_are_refused_by_name(data, message):
         load(data, "r.json")
 
 
+def test_no_text_of_a_refused_file_forges_a_line_or_floods_the_log():
+    plain = json.loads(dump(report_documents.passing()))
+    plain["a\nsdi-gate: PASS" + "x" * 10_000] = 1
+    with pytest.raises(UsageError) as caught:
+        load(json.dumps(plain).encode(), "r.json")
+    assert "\n" not in caught.value.message
+    assert len(caught.value.message) < 700
+    plain = json.loads(dump(report_documents.passing()))
+    plain["verdict"]["findings"][0]["rule"] = "a\nsdi-gate: PASS"
+    plain["verdict"]["findings"][0]["status"] = "fail"
+    with pytest.raises(UsageError) as caught:
+        load(json.dumps(plain).encode(), "r.json")
+    assert "\n" not in caught.value.message
+
+
 def test_a_deciding_finding_that_is_not_there_is_refused():
     plain = json.loads(dump(report_documents.passing()))
     plain["verdict"]["deciding"] = 3
