@@ -71,7 +71,7 @@ def digest(file: Path) -> None:
 
     The digest is that of everything that the policy demands, with all that it extends.
     """
-    from sdi_gate.policy.trust import signed_line  # noqa: PLC0415
+    from sdi_gate.policy.chain.trust import signed_line  # noqa: PLC0415
 
     # Nothing is demanded of it: whoever signs a policy needs the line before the signature.
     put(signed_line(open_policy(file, TrustOptions()).digest).decode())
@@ -87,9 +87,9 @@ def digest(file: Path) -> None:
 )
 def schema(kind: str) -> None:
     """Print the JSON Schema of policies or of policy tests."""
-    from sdi_gate.policy import cases  # noqa: PLC0415
-    from sdi_gate.policy import schema as policies  # noqa: PLC0415
-    from sdi_gate.policy.published import schema_text  # noqa: PLC0415
+    from sdi_gate.policy.format import schema as policies  # noqa: PLC0415
+    from sdi_gate.policy.format.published import schema_text  # noqa: PLC0415
+    from sdi_gate.policy.testing import cases  # noqa: PLC0415
 
     if kind == cases.KIND:
         put(schema_text(cases.PolicyTest, cases.SCHEMA_ID))
@@ -98,8 +98,8 @@ def schema(kind: str) -> None:
 
 
 def _validated(loaded: LoadedPolicy, now: datetime) -> str:
-    from sdi_gate.policy.describe import describe  # noqa: PLC0415
-    from sdi_gate.policy.remarks import remarks_on  # noqa: PLC0415
+    from sdi_gate.policy.telling.describe import describe  # noqa: PLC0415
+    from sdi_gate.policy.telling.remarks import remarks_on  # noqa: PLC0415
 
     remarks = (f"Remark: {remark}\n" for remark in remarks_on(loaded, now))
     return describe(loaded, now=now) + "\n" + "".join(remarks)
@@ -107,7 +107,7 @@ def _validated(loaded: LoadedPolicy, now: datetime) -> str:
 
 def _entry(file: Path, loaded: LoadedPolicy, now: datetime) -> dict[str, Any]:
     from sdi_gate.cli.policy_history_output import policy_json  # noqa: PLC0415
-    from sdi_gate.policy.remarks import remarks_on  # noqa: PLC0415
+    from sdi_gate.policy.telling.remarks import remarks_on  # noqa: PLC0415
 
     return {
         "file": str(file),

@@ -13,20 +13,20 @@ from sdi_gate.cli.policy_history_output import (
     short_place,
 )
 from sdi_gate.cli.policy_page import Page
-from sdi_gate.policy.comparing import Candidates, Change
-from sdi_gate.policy.history import outcome_of
+from sdi_gate.policy.telling.comparing import Candidates, Change
+from sdi_gate.policy.telling.history import outcome_of
+from sdi_gate.policy.telling.wording import COVERAGE, WHOLE
 from sdi_gate.policy.verdict import Status
-from sdi_gate.policy.wording import COVERAGE, WHOLE
 from sdi_gate.report.numbers import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sdi_gate.policy.comparing import RuleChange
-    from sdi_gate.policy.differing import PolicyDiff, WaiverChange
-    from sdi_gate.policy.history import Judged, Replay
-    from sdi_gate.policy.provisions import Waiver
-    from sdi_gate.policy.wording import DemandRow
+    from sdi_gate.policy.format.provisions import Waiver
+    from sdi_gate.policy.telling.comparing import RuleChange
+    from sdi_gate.policy.telling.differing import PolicyDiff, WaiverChange
+    from sdi_gate.policy.telling.history import Judged, Replay
+    from sdi_gate.policy.telling.wording import DemandRow
 
 
 def diff_json(diff: PolicyDiff, judged: Replay, unreadable: Sequence[str]) -> dict[str, Any]:

@@ -15,20 +15,21 @@ from sdi_gate.cli.policy_history_output import (
     verdict_json,
 )
 from sdi_gate.cli.policy_page import Page
-from sdi_gate.policy.history import outcome_of
+from sdi_gate.policy.format.spelling import plain
+from sdi_gate.policy.telling.history import outcome_of
+from sdi_gate.policy.telling.wording import CONSEQUENCES, COVERAGE, WHOLE
 from sdi_gate.policy.verdict import Bound, Status
-from sdi_gate.policy.wording import CONSEQUENCES, COVERAGE, WHOLE, plain
 from sdi_gate.report.numbers import number, with_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdi_gate.policy.comparing import CandidateChanges, RuleChange
-    from sdi_gate.policy.demands import RuleLimit, Sourced
-    from sdi_gate.policy.explaining import Explained, Explanation, Unlimited
+    from sdi_gate.policy.chain.demands import RuleLimit, Sourced
     from sdi_gate.policy.origins import Origin
+    from sdi_gate.policy.telling.comparing import CandidateChanges, RuleChange
+    from sdi_gate.policy.telling.explaining import Explained, Explanation, Unlimited
+    from sdi_gate.policy.telling.waiver_days import WaiverDay
     from sdi_gate.policy.verdict import Finding, Verdict
-    from sdi_gate.policy.waiver_days import WaiverDay
     from sdi_gate.policy.waiver_states import WaiverUse
 
 _SETTINGS = ("mode", "standard-errors", "notices")

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdi_gate.cli.recorded_results import Results
-    from sdi_gate.policy.explaining import Explanation
-    from sdi_gate.policy.history import Replay
     from sdi_gate.policy.loader import LoadedPolicy
+    from sdi_gate.policy.telling.explaining import Explanation
+    from sdi_gate.policy.telling.history import Replay
 
 
 class _Moment(click.ParamType[datetime]):
@@ -155,7 +155,7 @@ def diff(
     policy's signature, digest and revision is demanded of B.
     """  # noqa: DOC201 - a help text
     from sdi_gate.cli.policy_diff_output import diff_json, diff_text  # noqa: PLC0415
-    from sdi_gate.policy.differing import diff as compare  # noqa: PLC0415
+    from sdi_gate.policy.telling.differing import diff as compare  # noqa: PLC0415
 
     old, new = open_policy(before, TrustOptions()), open_policy(after, trust)
     found = _results(results)
@@ -193,7 +193,7 @@ def replay(
     RESULTS are files, or folders that are searched for result.json.
     """  # noqa: DOC201 - a help text
     from sdi_gate.cli.policy_replay_output import Replayed, replay_json, replay_text  # noqa: PLC0415
-    from sdi_gate.policy.trying import parse_trial, tried  # noqa: PLC0415
+    from sdi_gate.policy.telling.trying import parse_trial, tried  # noqa: PLC0415
 
     wanted = tuple(map(parse_trial, trials))
     loaded = open_policy(policy, trust)
@@ -212,8 +212,8 @@ def replay(
 
 
 def _explain_policy(loaded: LoadedPolicy, about: About, now: datetime) -> Explanation:
-    from sdi_gate.policy.comparing import Candidates  # noqa: PLC0415
-    from sdi_gate.policy.explaining import explain_policy  # noqa: PLC0415
+    from sdi_gate.policy.telling.comparing import Candidates  # noqa: PLC0415
+    from sdi_gate.policy.telling.explaining import explain_policy  # noqa: PLC0415
 
     candidates = Candidates(family=about.family or "", model=about.model or "")
     return explain_policy(loaded, candidates, now=now)
@@ -223,7 +223,7 @@ def _explain_result(
     loaded: LoadedPolicy, result: Path, about: About, at: datetime | None
 ) -> Explanation:
     from sdi_gate.cli.recorded_results import read_result  # noqa: PLC0415
-    from sdi_gate.policy.explaining import explain_result  # noqa: PLC0415
+    from sdi_gate.policy.telling.explaining import explain_result  # noqa: PLC0415
 
     facts = read_result(result).facts
     if facts.family is None:
@@ -245,7 +245,7 @@ def _results(paths: Sequence[Path]) -> Results:
 def _replay(
     after: LoadedPolicy, found: Results, *, before: LoadedPolicy | None, at: datetime | None
 ) -> Replay:
-    from sdi_gate.policy.history import replay as judge_again  # noqa: PLC0415
+    from sdi_gate.policy.telling.history import replay as judge_again  # noqa: PLC0415
 
     return judge_again(after, found.read, before=before, at=at, today=_today())
 

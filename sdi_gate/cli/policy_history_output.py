@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from sdi_gate.policy.history import outcome_of
+from sdi_gate.policy.telling.history import outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sdi_gate.policy.demands import Sourced
-    from sdi_gate.policy.history import Judged
+    from sdi_gate.policy.chain.demands import Sourced
     from sdi_gate.policy.loader import LoadedPolicy
     from sdi_gate.policy.origins import Origin
+    from sdi_gate.policy.telling.history import Judged
+    from sdi_gate.policy.telling.wording import DemandRow
     from sdi_gate.policy.verdict import Finding, Status, Verdict
-    from sdi_gate.policy.wording import DemandRow
 
 
 def policy_json(loaded: LoadedPolicy) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def init_command(posture: str, name: str | None, owner: str | None, out: Path) -
     Asks nothing, and overwrites nothing.
     """
     from sdi_gate.policy.loader import parse_policy  # noqa: PLC0415
-    from sdi_gate.policy.starting import metadata_of, start  # noqa: PLC0415
+    from sdi_gate.policy.telling.starting import metadata_of, start  # noqa: PLC0415
 
     test = _test_file(out)
     metadata = metadata_of(posture if name is None else name, owner)

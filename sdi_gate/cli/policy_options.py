@@ -17,9 +17,9 @@ from sdi_gate.errors import PolicyError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sdi_gate.policy.chain.references import PolicySources
+    from sdi_gate.policy.chain.trust import Expectations
     from sdi_gate.policy.loader import LoadedPolicy
-    from sdi_gate.policy.references import PolicySources
-    from sdi_gate.policy.trust import Expectations
 
 _PUBLIC_KEY = "SDI_GATE_POLICY_PUBLIC_KEY"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -135,8 +135,8 @@ def open_policy(path: Path, trust: TrustOptions) -> LoadedPolicy:
     Raises:
         PolicyError: If it cannot be had, is not valid, or is not the one that was expected.
     """  # noqa: DOC502 - raised by the loader and by check_trust()
+    from sdi_gate.policy.chain.trust import check_trust  # noqa: PLC0415
     from sdi_gate.policy.loader import load_policy  # noqa: PLC0415 - not needed for --help
-    from sdi_gate.policy.trust import check_trust  # noqa: PLC0415
 
     # The key first: a verifier that is set up wrongly is told so whatever the policy holds.
     expected = _expectations(path, trust)
@@ -179,14 +179,14 @@ def policy_sources() -> PolicySources:
 
 
 def _expectations(path: Path, trust: TrustOptions) -> Expectations:
-    from sdi_gate.policy.trust import Expectations  # noqa: PLC0415
+    from sdi_gate.policy.chain.trust import Expectations  # noqa: PLC0415
 
     expected = Expectations(
         digest=trust.expect_policy_digest, minimum_revision=trust.minimum_policy_revision
     )
     if trust.policy_public_key is None:
         return expected
-    from sdi_gate.policy.signatures import MAX_KEY_BYTES, MAX_SIGNATURE_BYTES  # noqa: PLC0415
+    from sdi_gate.policy.chain.signatures import MAX_KEY_BYTES, MAX_SIGNATURE_BYTES  # noqa: PLC0415
 
     try:
         public_key = _read(trust.policy_public_key, MAX_KEY_BYTES)

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from sdi_gate.policy.wording import visible
+from sdi_gate.policy.format.spelling import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

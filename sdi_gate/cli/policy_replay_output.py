@@ -13,17 +13,17 @@ from sdi_gate.cli.policy_history_output import (
     policy_json,
 )
 from sdi_gate.cli.policy_page import Page
-from sdi_gate.policy.history import held, outcome_of, values_of
+from sdi_gate.policy.format.spelling import plain
+from sdi_gate.policy.telling.history import held, outcome_of, values_of
 from sdi_gate.policy.verdict import Bound, Status, compare
-from sdi_gate.policy.wording import plain
 from sdi_gate.report.numbers import number, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sdi_gate.policy.history import Judged, Replay
     from sdi_gate.policy.loader import LoadedPolicy
-    from sdi_gate.policy.trying import Trial
+    from sdi_gate.policy.telling.history import Judged, Replay
+    from sdi_gate.policy.telling.trying import Trial
     from sdi_gate.policy.verdict import Finding
 
 # More values than this are shown as bars.

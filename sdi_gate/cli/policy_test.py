@@ -17,9 +17,9 @@ from sdi_gate.errors import ExitCode
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdi_gate.policy.case_outcomes import TestRun
     from sdi_gate.policy.facts import Facts
     from sdi_gate.policy.loader import LoadedPolicy
+    from sdi_gate.policy.testing.case_outcomes import TestRun
 
 
 @click.command(name="test")
@@ -45,8 +45,8 @@ def test_command(
     10 a case that came otherwise
     """  # noqa: D301, DOC201 - a help text; click's mark for a paragraph that is not wrapped
     from sdi_gate.cli.policy_test_output import run_json, run_text  # noqa: PLC0415
-    from sdi_gate.policy.case_files import find_case_files  # noqa: PLC0415
-    from sdi_gate.policy.testing import run_cases  # noqa: PLC0415
+    from sdi_gate.policy.testing.case_files import find_case_files  # noqa: PLC0415
+    from sdi_gate.policy.testing.run import run_cases  # noqa: PLC0415
 
     run = run_cases(find_case_files(cases), _Reader(trust=trust), datetime.now(UTC))
     put(json.dumps(run_json(run), indent=1) + "\n" if as_json else run_text(run))

@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sdi_gate.cli.policy_history_output import policy_json
-from sdi_gate.policy.expecting import gate_of
-from sdi_gate.policy.wording import visible
+from sdi_gate.policy.format.spelling import visible
+from sdi_gate.policy.testing.expecting import gate_of
 from sdi_gate.report.numbers import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sdi_gate.policy.case_outcomes import CaseOutcome, FileOutcome, TestedPolicy, TestRun
-    from sdi_gate.policy.expecting import Mismatch
+    from sdi_gate.policy.testing.case_outcomes import (
+        CaseOutcome,
+        FileOutcome,
+        TestedPolicy,
+        TestRun,
+    )
+    from sdi_gate.policy.testing.expecting import Mismatch
     from sdi_gate.policy.verdict import Verdict
 
 SCHEMA = "sdi-gate/policy-test/v1"

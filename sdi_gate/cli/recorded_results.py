@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdi_gate.errors import UsageError
-from sdi_gate.policy.history import Recorded, RecordedVerdict
+from sdi_gate.policy.format.spelling import visible
+from sdi_gate.policy.telling.history import Recorded, RecordedVerdict
 from sdi_gate.policy.verdict import Status
-from sdi_gate.policy.wording import visible
 from sdi_gate.report.document import MAX_BYTES, load
 from sdi_gate.report.recorded import facts_of
 

@@ -32,7 +32,7 @@ from sdi_gate.integrations.hub import HubSource
 from sdi_gate.models import probe
 from sdi_gate.models.folder import FolderSource
 from sdi_gate.models.ref import ModelRef, Scheme
-from sdi_gate.policy.matching import demands_of
+from sdi_gate.policy.chain.matching import demands_of
 from sdi_gate.prediction import calibration
 from sdi_gate.report.build import build_document
 from sdi_gate.report.files import prepare_folder

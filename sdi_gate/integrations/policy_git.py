@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
-    from sdi_gate.policy.references import PolicyRef
+    from sdi_gate.policy.chain.references import PolicyRef
 
 API_URL = "https://api.github.com"
 

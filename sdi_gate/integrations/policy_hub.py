@@ -17,13 +17,13 @@ from sdi_gate.integrations.hub_cache import DIGEST, CachedRepo, PromisedFile
 from sdi_gate.integrations.hub_errors import host_of, translated
 from sdi_gate.integrations.hub_meter import Meter
 from sdi_gate.models.ref import ModelRef, Scheme
-from sdi_gate.policy.reading import MAX_SIZE_BYTES
+from sdi_gate.policy.format.reading import MAX_SIZE_BYTES
 from sdi_gate.progress import NullProgress
 
 if TYPE_CHECKING:
     from huggingface_hub.file_download import HfFileMetadata
 
-    from sdi_gate.policy.references import PolicyRef
+    from sdi_gate.policy.chain.references import PolicyRef
 
 _TIMEOUT_S = 10.0
 _TOKEN = re.compile(r"[!-~]+")

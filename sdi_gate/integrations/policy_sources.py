@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from sdi_gate.policy.references import Scheme
+from sdi_gate.policy.chain.references import Scheme
 
 if TYPE_CHECKING:
-    from sdi_gate.policy.references import PolicyRef
+    from sdi_gate.policy.chain.references import PolicyRef
 
 
 class RemotePolicies:

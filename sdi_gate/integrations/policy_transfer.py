@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
-from sdi_gate.policy.reading import MAX_SIZE_BYTES
+from sdi_gate.policy.format.reading import MAX_SIZE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sdi_gate.policy.clock import in_utc
-from sdi_gate.policy.effective import effective
-from sdi_gate.policy.parts import read_part
-from sdi_gate.policy.readings import Missing, Reading, no_coverage, read
-from sdi_gate.policy.rules import rules_of
-from sdi_gate.policy.sentences import Comparison, sentence
-from sdi_gate.policy.stipulations import judge_stipulations
+from sdi_gate.policy.chain.clock import in_utc
+from sdi_gate.policy.chain.effective import effective
+from sdi_gate.policy.chain.rules import rules_of
+from sdi_gate.policy.judging.parts import read_part
+from sdi_gate.policy.judging.readings import Missing, Reading, no_coverage, read
+from sdi_gate.policy.judging.sentences import Comparison, sentence
+from sdi_gate.policy.judging.stipulations import judge_stipulations
+from sdi_gate.policy.judging.waiver_uses import told, uses_of
 from sdi_gate.policy.verdict import Finding, Status, Verdict
-from sdi_gate.policy.waiver_uses import told, uses_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sdi_gate.policy.demands import Demands, RuleLimit, Sourced
+    from sdi_gate.policy.chain.demands import Demands, RuleLimit, Sourced
+    from sdi_gate.policy.chain.levels import Level
     from sdi_gate.policy.facts import Facts
-    from sdi_gate.policy.levels import Level
     from sdi_gate.policy.loader import LoadedPolicy
 
 _PARTS = frozenset({"by-stratum", "by-layer", "by-role"})

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from sdi_gate.policy.canonical import digest_of
-from sdi_gate.policy.extending import read_chain, read_file
-from sdi_gate.policy.levels import DEFAULT_WAIVER_DAYS, Level
-from sdi_gate.policy.places import Place
-from sdi_gate.policy.reading import MAX_LISTED, MAX_SIZE_BYTES
+from sdi_gate.policy.chain.canonical import digest_of
+from sdi_gate.policy.chain.extending import read_chain, read_file
+from sdi_gate.policy.chain.levels import DEFAULT_WAIVER_DAYS, Level
+from sdi_gate.policy.format.places import Place
+from sdi_gate.policy.format.reading import MAX_LISTED, MAX_SIZE_BYTES
 
 if TYPE_CHECKING:
     import os
 
-    from sdi_gate.policy.references import PolicySources
-    from sdi_gate.policy.schema import Policy
+    from sdi_gate.policy.chain.references import PolicySources
+    from sdi_gate.policy.format.schema import Policy
 
 __all__ = ["MAX_LISTED", "MAX_SIZE_BYTES", "Level", "LoadedPolicy", "load_policy", "parse_policy"]
 
@@ -27,7 +27,7 @@ class LoadedPolicy:
     Attributes:
         levels: The files, the root ancestor first, the policy itself last.
         digest: ``sha256:…`` over what they demand together; see
-            :func:`sdi_gate.policy.canonical.digest_of`.
+            :func:`sdi_gate.policy.chain.canonical.digest_of`.
         path: Where the policy itself was read from, for messages and reports.
     """
 

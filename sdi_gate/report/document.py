@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from sdi_gate.errors import UsageError
-from sdi_gate.policy.wording import visible
+from sdi_gate.policy.format.spelling import visible
 from sdi_gate.report.entries import (
     AlignmentEntry,
     CostEntry,

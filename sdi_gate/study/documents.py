@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import yaml
 
 from sdi_gate.errors import UsageError
-from sdi_gate.policy.nodes import Place, Problem, quoted
+from sdi_gate.policy.format.nodes import Place, Problem, quoted
 
 if TYPE_CHECKING:
     from pydantic import ValidationError

@@ -20,11 +20,11 @@ from commands import PROJECT, environment
 from written_policies import write_results
 
 from sdi_gate.cli.main import cli
-from sdi_gate.policy.limits import BehaviourLimits, Limits, SignalLimits
+from sdi_gate.policy.format.limits import BehaviourLimits, Limits, SignalLimits
+from sdi_gate.policy.format.provisions import Metadata, Waiver
+from sdi_gate.policy.format.schema import Policy
+from sdi_gate.policy.format.section import Section, kebab
 from sdi_gate.policy.loader import load_policy
-from sdi_gate.policy.provisions import Metadata, Waiver
-from sdi_gate.policy.schema import Policy
-from sdi_gate.policy.section import Section, kebab
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -9,7 +9,7 @@ import yaml
 from commands import POLICIES, assert_one_clear_error
 
 from sdi_gate.cli import policy_init
-from sdi_gate.policy import starting
+from sdi_gate.policy.telling import starting
 
 POSTURES = ("default", "observe", "strict", "regulated")
 _OWN = re.compile(r"^  (name|owner): .*$|^policy: .*$", re.MULTILINE)
@@ -34,7 +34,7 @@ def test_what_is_written_is_valid_and_its_tests_pass(run_here, tmp_path, posture
 
 @pytest.mark.parametrize("posture", POSTURES)
 def test_the_shipped_policies_are_the_texts_that_are_written(posture):
-    folder = Path(starting.__file__).with_name("postures")
+    folder = Path(starting.__file__).parents[1] / "postures"
     for kind in ("yml", "test.yml"):
         written = (folder / f"{posture}.{kind}").read_bytes().decode()
         shipped = (POLICIES / f"{posture}.{kind}").read_bytes().decode()
@@ -42,7 +42,7 @@ def test_the_shipped_policies_are_the_texts_that_are_written(posture):
 
 
 def test_there_are_no_other_postures_than_the_command_offers():
-    folder = Path(starting.__file__).with_name("postures")
+    folder = Path(starting.__file__).parents[1] / "postures"
     stems = {path.name.removesuffix(".yml").removesuffix(".test") for path in folder.iterdir()}
     assert stems == set(starting.POSTURES) == set(policy_init._POSTURES) == set(POSTURES)
 

@@ -31,8 +31,8 @@ from sdi_gate.integrations.policy_git import GitPolicies
 from sdi_gate.integrations.policy_hub import HubPolicies, _checked
 from sdi_gate.integrations.policy_sources import RemotePolicies
 from sdi_gate.integrations.policy_transfer import Bounds, TransferError, _target
+from sdi_gate.policy.chain.references import PolicyRef, Scheme, parse_reference
 from sdi_gate.policy.loader import load_policy
-from sdi_gate.policy.references import PolicyRef, Scheme, parse_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
+from sdi_gate.policy.chain.matching import OTHER, demands_of
 from sdi_gate.policy.facts import (
     CalibrationFacts,
     Facts,
@@ -22,7 +23,6 @@ from sdi_gate.policy.facts import (
     Tier,
 )
 from sdi_gate.policy.loader import LoadedPolicy, parse_policy
-from sdi_gate.policy.matching import OTHER, demands_of
 from sdi_gate.signals.interface import (
     Estimate,
     Measurement,
@@ -35,8 +35,8 @@ from sdi_gate.signals.interface import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdi_gate.policy.demands import Demands
-    from sdi_gate.policy.references import PolicyRef
+    from sdi_gate.policy.chain.demands import Demands
+    from sdi_gate.policy.chain.references import PolicyRef
 
 Document = dict[str, Any]
 

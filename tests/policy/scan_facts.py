@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sdi_gate.policy.evaluate import judge
 from sdi_gate.policy.facts import Facts, PredictedDegradation, Tier
+from sdi_gate.policy.format.schema import API_VERSION, KIND, Policy
 from sdi_gate.policy.loader import LoadedPolicy
-from sdi_gate.policy.schema import API_VERSION, KIND, Policy
 from sdi_gate.signals.interface import (
     Estimate,
     Measurement,

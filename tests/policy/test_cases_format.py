@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdi_gate.errors import PolicyError, UsageError
-from sdi_gate.policy.case_files import find_case_files, parse_cases, read_cases
-from sdi_gate.policy.cases import SCHEMA_ID, Given, PolicyTest
 from sdi_gate.policy.facts import Tier
-from sdi_gate.policy.facts_given import HEADLINES, facts_given
-from sdi_gate.policy.laying import laid_over, without
-from sdi_gate.policy.published import schema_text
+from sdi_gate.policy.format.published import schema_text
+from sdi_gate.policy.testing.case_files import find_case_files, parse_cases, read_cases
+from sdi_gate.policy.testing.cases import SCHEMA_ID, Given, PolicyTest
+from sdi_gate.policy.testing.facts_given import HEADLINES, facts_given
+from sdi_gate.policy.testing.laying import laid_over, without
 from sdi_gate.signals import behaviour, curvature, geometry, representation, spectral
 from sdi_gate.signals.interface import Outcome, SignalName
 

@@ -2,8 +2,8 @@ from datetime import UTC, datetime
 
 from written_policies import simple, write, write_chain
 
-from sdi_gate.policy.describe import describe
 from sdi_gate.policy.loader import load_policy
+from sdi_gate.policy.telling.describe import describe
 
 NOW = datetime(2026, 1, 20, 12, tzinfo=UTC)
 WHOLE = """Policy child

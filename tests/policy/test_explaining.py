@@ -4,10 +4,10 @@ import pytest
 from scan_facts import facts_of, found, policy_of
 from written_policies import write_chain
 
-from sdi_gate.policy.comparing import Candidates
 from sdi_gate.policy.evaluate import judge
-from sdi_gate.policy.explaining import explain_policy, explain_result
 from sdi_gate.policy.loader import load_policy
+from sdi_gate.policy.telling.comparing import Candidates
+from sdi_gate.policy.telling.explaining import explain_policy, explain_result
 from sdi_gate.policy.verdict import Status
 from sdi_gate.signals.interface import Estimate
 

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from policy_strategies import COMMIT, MemorySources
 
 from sdi_gate.errors import PolicyError
-from sdi_gate.policy.demands import stricter
-from sdi_gate.policy.extending import MAX_LEVELS
-from sdi_gate.policy.loader import load_policy, parse_policy
-from sdi_gate.policy.matching import demands_of
-from sdi_gate.policy.references import (
+from sdi_gate.policy.chain.demands import stricter
+from sdi_gate.policy.chain.extending import MAX_LEVELS
+from sdi_gate.policy.chain.matching import demands_of
+from sdi_gate.policy.chain.references import (
     PolicyRef,
     ReferenceFormError,
     Scheme,
     parse_reference,
 )
+from sdi_gate.policy.loader import load_policy, parse_policy
 
 if TYPE_CHECKING:
     from pathlib import Path

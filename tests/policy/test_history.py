@@ -8,11 +8,12 @@ from scan_facts import facts_of, limits_at, merged, policy_of
 from written_policies import simple, write, write_chain
 
 from sdi_gate.errors import UsageError
-from sdi_gate.policy.comparing import Change
-from sdi_gate.policy.differing import diff
 from sdi_gate.policy.evaluate import judge
 from sdi_gate.policy.facts import ModelIdentity
-from sdi_gate.policy.history import (
+from sdi_gate.policy.loader import load_policy
+from sdi_gate.policy.telling.comparing import Change
+from sdi_gate.policy.telling.differing import diff
+from sdi_gate.policy.telling.history import (
     Recorded,
     RecordedVerdict,
     once_each,
@@ -20,8 +21,7 @@ from sdi_gate.policy.history import (
     replay,
     values_of,
 )
-from sdi_gate.policy.loader import load_policy
-from sdi_gate.policy.trying import parse_trial, tried
+from sdi_gate.policy.telling.trying import parse_trial, tried
 from sdi_gate.policy.verdict import Status
 from sdi_gate.signals.interface import Estimate
 

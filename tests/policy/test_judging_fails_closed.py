@@ -25,13 +25,13 @@ from scan_facts import (
     signal_of,
 )
 
-from sdi_gate.policy.demands import RuleLimit, Sourced
+from sdi_gate.policy.chain.demands import RuleLimit, Sourced
 from sdi_gate.policy.facts import CalibrationFacts, PredictedDegradation
-from sdi_gate.policy.limits import Limit, Limits
+from sdi_gate.policy.format.limits import Limit, Limits
+from sdi_gate.policy.format.section import Section
+from sdi_gate.policy.judging.parts import read_part
+from sdi_gate.policy.judging.readings import Missing, read
 from sdi_gate.policy.origins import Origin
-from sdi_gate.policy.parts import read_part
-from sdi_gate.policy.readings import Missing, read
-from sdi_gate.policy.section import Section
 from sdi_gate.policy.verdict import Bound, Status
 from sdi_gate.signals.interface import SignalName, SignalResult, inconclusive, not_measured
 

@@ -12,14 +12,14 @@ from policy_strategies import FAMILIES, MODELS, documents, maybe, parse
 from test_stricter import assert_at_least_as_strict
 
 from sdi_gate.errors import PolicyError
-from sdi_gate.policy.extending import MAX_KINDS
+from sdi_gate.policy.chain.extending import MAX_KINDS
+from sdi_gate.policy.chain.matching import OTHER, demands_of, selectors_of
 from sdi_gate.policy.loader import LoadedPolicy, parse_policy
-from sdi_gate.policy.matching import OTHER, demands_of, selectors_of
 
 if TYPE_CHECKING:
     from policy_strategies import Document
 
-    from sdi_gate.policy.demands import Demands, Sourced
+    from sdi_gate.policy.chain.demands import Demands, Sourced
 
 TEXT = """\
 apiVersion: sdi-gate/v1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scan_facts import facts_of, found, judged, limits_at, policy_of, row, signal
 
-from sdi_gate.policy.parts import covers
+from sdi_gate.policy.judging.parts import covers
 from sdi_gate.policy.verdict import Status
 from sdi_gate.signals.interface import Estimate, Measurement, SignalName
 

@@ -21,16 +21,16 @@ from policy_strategies import (
 )
 
 from sdi_gate.errors import PolicyError
-from sdi_gate.policy.canonical import canonical_text, digest_of
-from sdi_gate.policy.demands import stricter
+from sdi_gate.policy.chain.canonical import canonical_text, digest_of
+from sdi_gate.policy.chain.demands import stricter
+from sdi_gate.policy.chain.matching import demands_of, selectors_of
 from sdi_gate.policy.evaluate import judge
 from sdi_gate.policy.loader import parse_policy
-from sdi_gate.policy.matching import demands_of, selectors_of
 
 if TYPE_CHECKING:
     from policy_strategies import Document
 
-    from sdi_gate.policy.demands import Demands
+    from sdi_gate.policy.chain.demands import Demands
     from sdi_gate.policy.facts import Facts
     from sdi_gate.policy.loader import LoadedPolicy
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from pydantic_core import core_schema
 
 from sdi_gate.errors import ExitCode, PolicyError
-from sdi_gate.policy.cases import PolicyTest
-from sdi_gate.policy.nodes import MAX_DEPTH, MAX_NODES, Document
-from sdi_gate.policy.places import Place, Problem
-from sdi_gate.policy.reading import MAX_LISTED, MAX_SIZE_BYTES, listed, read_model
-from sdi_gate.policy.schema import Policy
-from sdi_gate.policy.texts import EXPECTED
+from sdi_gate.policy.format.nodes import MAX_DEPTH, MAX_NODES, Document
+from sdi_gate.policy.format.places import Place, Problem
+from sdi_gate.policy.format.reading import MAX_LISTED, MAX_SIZE_BYTES, listed, read_model
+from sdi_gate.policy.format.schema import Policy
+from sdi_gate.policy.format.texts import EXPECTED
+from sdi_gate.policy.testing.cases import PolicyTest
 
 HINT = "docs/policies.md says more."
 HEAD = "apiVersion: sdi-gate/v1\nkind: Policy\nmetadata: {name: trial}\n"

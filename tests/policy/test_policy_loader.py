@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdi_gate.errors import ExitCode, PolicyError
+from sdi_gate.policy.format.schema import Policy
 from sdi_gate.policy.loader import MAX_SIZE_BYTES, LoadedPolicy, load_policy, parse_policy
-from sdi_gate.policy.schema import Policy
 
 if TYPE_CHECKING:
     from pathlib import Path

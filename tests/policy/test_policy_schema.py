@@ -12,14 +12,14 @@ import yaml
 from pydantic import ValidationError
 
 from sdi_gate.models.roles import Role
-from sdi_gate.policy.cases import SCHEMA_ID as TEST_SCHEMA_ID
-from sdi_gate.policy.cases import PolicyTest
 from sdi_gate.policy.facts import Tier
+from sdi_gate.policy.format.published import schema_text
+from sdi_gate.policy.format.schema import SCHEMA_ID, Policy, json_schema_text, keys_at
+from sdi_gate.policy.format.shape import homes_of, known_keys
+from sdi_gate.policy.format.texts import RoleName
 from sdi_gate.policy.modes import Mode
-from sdi_gate.policy.published import schema_text
-from sdi_gate.policy.schema import SCHEMA_ID, Policy, json_schema_text, keys_at
-from sdi_gate.policy.shape import homes_of, known_keys
-from sdi_gate.policy.texts import RoleName
+from sdi_gate.policy.testing.cases import SCHEMA_ID as TEST_SCHEMA_ID
+from sdi_gate.policy.testing.cases import PolicyTest
 
 POLICIES = Path(__file__).parents[2] / "policies"
 PUBLISHED = POLICIES / "schema" / "v1.json"

@@ -10,7 +10,7 @@ import pytest
 from sdi_gate.errors import PolicyError, UsageError
 from sdi_gate.policy.facts import Facts, Tier
 from sdi_gate.policy.loader import load_policy
-from sdi_gate.policy.testing import run_cases
+from sdi_gate.policy.testing.run import run_cases
 from sdi_gate.policy.verdict import Status
 from sdi_gate.signals.interface import Estimate
 

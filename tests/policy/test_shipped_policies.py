@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from sdi_gate.errors import UsageError
-from sdi_gate.policy.comparing import candidates_of, demands_for, is_at_least_as_strict
 from sdi_gate.policy.evaluate import judge
 from sdi_gate.policy.facts import Facts, Tier
+from sdi_gate.policy.format.schema import Mode
 from sdi_gate.policy.loader import LoadedPolicy, load_policy, parse_policy
-from sdi_gate.policy.schema import Mode
-from sdi_gate.policy.testing import run_cases
+from sdi_gate.policy.telling.comparing import candidates_of, demands_for, is_at_least_as_strict
+from sdi_gate.policy.testing.run import run_cases
 from sdi_gate.policy.verdict import Bound, Status
 
 PROJECT = Path(__file__).parents[2]

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scan_facts import NOW, facts_of, facts_with, found, judged, limits_at, policy_of, predicted
 
-from sdi_gate.policy.demands import RuleLimit, Sourced
+from sdi_gate.policy.chain.demands import RuleLimit, Sourced
 from sdi_gate.policy.facts import PredictedDegradation
+from sdi_gate.policy.judging.readings import Reading, held
+from sdi_gate.policy.judging.sentences import Comparison, sentence
 from sdi_gate.policy.origins import Origin
-from sdi_gate.policy.readings import Reading, held
-from sdi_gate.policy.sentences import Comparison, sentence
 from sdi_gate.policy.verdict import Bound, Status
 from sdi_gate.signals.interface import Estimate
 

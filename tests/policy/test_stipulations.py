@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scan_facts import NOW, facts_of, found, judged, policy_of, signal
 
-from sdi_gate.policy.allow_lists import allows_base
-from sdi_gate.policy.allowing import common_bases
+from sdi_gate.policy.chain.allowing import common_bases
 from sdi_gate.policy.facts import CalibrationFacts, ModelIdentity
-from sdi_gate.policy.provisions import AllowedBase
+from sdi_gate.policy.format.provisions import AllowedBase
+from sdi_gate.policy.judging.allow_lists import allows_base
 from sdi_gate.policy.verdict import Finding, Status
 from sdi_gate.signals.interface import SignalName, inconclusive
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from policy_strategies import FAMILIES, MODELS, NOW, documents, facts, maybe, parse
 
-from sdi_gate.policy.allowing import common_quantisations, covers_base, covers_quantisation
-from sdi_gate.policy.demands import Demands, RuleLimit, Sourced, stricter, strictness
-from sdi_gate.policy.effective import effective
-from sdi_gate.policy.matching import demands_of
+from sdi_gate.policy.chain.allowing import common_quantisations, covers_base, covers_quantisation
+from sdi_gate.policy.chain.demands import Demands, RuleLimit, Sourced, stricter, strictness
+from sdi_gate.policy.chain.effective import effective
+from sdi_gate.policy.chain.matching import demands_of
+from sdi_gate.policy.format.provisions import AllowedBase
 from sdi_gate.policy.origins import Origin
-from sdi_gate.policy.provisions import AllowedBase
 from sdi_gate.policy.verdict import Bound
 
 NAMES = st.tuples(maybe(st.sampled_from(FAMILIES)), maybe(st.sampled_from(MODELS)))

@@ -25,10 +25,10 @@ from policy_strategies import (
 from scan_facts import facts_of
 
 from sdi_gate.errors import PolicyError
+from sdi_gate.policy.chain.matching import demands_of
 from sdi_gate.policy.evaluate import judge
 from sdi_gate.policy.facts import Tier
 from sdi_gate.policy.loader import parse_policy
-from sdi_gate.policy.matching import demands_of
 from sdi_gate.policy.verdict import Status
 from sdi_gate.signals.interface import Estimate
 

@@ -23,15 +23,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdi_gate.errors import ExitCode, PolicyError
-from sdi_gate.policy.loader import load_policy, parse_policy
-from sdi_gate.policy.signatures import (
+from sdi_gate.policy.chain.signatures import (
     MAX_KEY_BYTES,
     SignatureError,
     read_public_key,
     read_signatures,
     verify,
 )
-from sdi_gate.policy.trust import Expectations, check_trust, signed_line
+from sdi_gate.policy.chain.trust import Expectations, check_trust, signed_line
+from sdi_gate.policy.loader import load_policy, parse_policy
 
 if TYPE_CHECKING:
     from sdi_gate.policy.loader import LoadedPolicy
@@ -353,7 +353,7 @@ def test_what_openssl_signs_is_verified(tmp_path):
 def test_nothing_of_the_library_is_loaded_where_nothing_is_signed():
     code = (
         "import sys; from sdi_gate.policy.loader import load_policy;"
-        "from sdi_gate.policy.trust import Expectations, check_trust;"
+        "from sdi_gate.policy.chain.trust import Expectations, check_trust;"
         "check_trust(load_policy('policies/default.yml'), Expectations());"
         "sys.exit('cryptography' in sys.modules)"
     )

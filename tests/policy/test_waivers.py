@@ -10,13 +10,13 @@ import pytest
 from scan_facts import EVERY_KEY, NOW, facts_with, found, judged, limits_at
 from waiver_policies import DIGEST, MODEL, OTHER_DIGEST, chat, loaded, waiver, written
 
-from sdi_gate.policy.effective import effective
+from sdi_gate.policy.chain.effective import effective
+from sdi_gate.policy.chain.waivers import waived
 from sdi_gate.policy.facts import ModelIdentity
+from sdi_gate.policy.judging.waiver_uses import uses_of
 from sdi_gate.policy.loader import load_policy
 from sdi_gate.policy.verdict import Status
 from sdi_gate.policy.waiver_states import WaiverState
-from sdi_gate.policy.waiver_uses import uses_of
-from sdi_gate.policy.waivers import waived
 from sdi_gate.signals.interface import Estimate
 
 

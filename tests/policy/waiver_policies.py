@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from scan_facts import facts_of
 
 from sdi_gate.policy.facts import Facts, ModelIdentity
+from sdi_gate.policy.format.schema import API_VERSION, KIND
 from sdi_gate.policy.loader import LoadedPolicy, load_policy
-from sdi_gate.policy.schema import API_VERSION, KIND
 
 if TYPE_CHECKING:
     from pathlib import Path
