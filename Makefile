@@ -9,6 +9,7 @@
 # make bench-peers  the weights tier beside its peers; installs each in an environment of its own
 # make bench-scale  the weights tier over growing models, up to LARGEST
 # make bench-gpu    tier full on 7B shapes; without a GPU it says so
+# make bench-policies  `sdi-gate policy test policies/`: wall time, and whether it loads torch
 # make bench-table  the README's table, from benchmarks/results
 
 PYTHON ?= python3
@@ -30,7 +31,7 @@ EXAMPLES ?= 100000
 ROUNDS ?= 5
 LARGEST ?= 1.1B
 
-.PHONY: demo test check clean fuzz bench-peers bench-scale bench-gpu bench-table
+.PHONY: demo test check clean fuzz bench-peers bench-scale bench-gpu bench-policies bench-table
 .PHONY: study study-first study-smoke study-gpu
 
 # torch first and alone: its own index decides whether this is the CPU or the CUDA build.
@@ -65,6 +66,9 @@ bench-scale: $(VENV)/.installed
 
 bench-gpu: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.gpu
+
+bench-policies: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.policies --rounds $(ROUNDS)
 
 bench-table: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.table
