@@ -94,6 +94,7 @@ class HubServer:
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
+        self.called: dict[str, str] = {}
         self.faults = Faults()
         self.requests: list[Request] = []
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -128,6 +129,11 @@ class HubServer:
         repo.commits[commit] = files
         repo.branches[branch] = commit
         return commit
+
+    def answer_to(self, typed: str, name: str) -> None:
+        """Answer to another name for a repository, too, and call it by its own."""
+        self.repos[typed] = self.repos[name]
+        self.called[typed] = name
 
     def paths(self, method: str | None = None) -> list[str]:
         """Return the paths that were asked for, without those of the client's telemetry."""
@@ -212,7 +218,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif (found := self._commit_of(repo, revision)) is not None:
             files = self.hub.repos[repo].commits[found]
             siblings = [_sibling(name, data) for name, data in files.items()]
-            answer: dict[str, Any] = {"id": repo, "modelId": repo, "sha": found}
+            name = self.hub.called.get(repo, repo)
+            answer: dict[str, Any] = {"id": name, "modelId": name, "sha": found}
             answer |= {"siblings": siblings, "tags": [], "private": False}
             if faults.info is not None:
                 faults.info(answer)

@@ -445,7 +445,10 @@ def observing():
 
 def warned():
     """A failure under a policy that only warns."""
-    return document(verdict=verdict(finding(origin=origin(54)), tier_finding(), mode="warn"))
+    found = verdict(
+        finding(origin=origin(54)), tier_finding(), mode="warn", signature="not-checked"
+    )
+    return document(verdict=found)
 
 
 def waived():
@@ -483,6 +486,8 @@ def waived():
             policy_revision=7,
             policy_owner="model-governance",
             policy_contact="governance@example.com",
+            signature="verified",
+            signature_key="sha256:0123456789abcdef",
             policy_extends=("policies/default.yml",),
             blocks=("family llama", "model tune"),
             waivers=(waiver(), unused),

@@ -147,7 +147,7 @@ def check(
     look_ahead(options)
     # Before anything is measured: hours of work for a policy that cannot be used are wasted.
     loaded = open_policy(policy, trust)
-    if line := signature_line(policy, trust):
+    if line := signature_line(loaded, trust):
         say(line)
     from sdi_gate.cli.scanning import run  # noqa: PLC0415 - loads torch
 
@@ -179,11 +179,11 @@ def scan(options: ScanOptions) -> int:
 def report(result: Path, form: str) -> None:
     """Render a result.json again, without measuring; the exit code is 0 whatever it says."""
     from sdi_gate.cli.rendering import render_document  # noqa: PLC0415
+    from sdi_gate.policy.format.files import read_at_most  # noqa: PLC0415
     from sdi_gate.report.document import MAX_BYTES, load  # noqa: PLC0415
 
     try:
-        with result.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_at_most(result, MAX_BYTES)
     except OSError as exc:
         msg = f"cannot read {str(result)!r}: {exc.strerror}"
         raise UsageError(msg, hint="give the result.json that a check or a scan wrote") from exc

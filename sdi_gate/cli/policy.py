@@ -57,7 +57,7 @@ def validate(files: tuple[Path, ...], *, as_json: bool, trust: TrustOptions) -> 
         entries.append(_entry(file, loaded, now))
         if not as_json:
             put(_validated(loaded, now))
-            if line := signature_line(file, trust):
+            if line := signature_line(loaded, trust):
                 put(printable(line).replace("\n", "\\n") + "\n")
     if as_json:
         put(json.dumps({"schema": _VALIDATE_SCHEMA, "policies": entries}, indent=1) + "\n")
@@ -98,22 +98,24 @@ def schema(kind: str) -> None:
 
 
 def _validated(loaded: LoadedPolicy, now: datetime) -> str:
+    from sdi_gate.models.families import families  # noqa: PLC0415
     from sdi_gate.policy.telling.describe import describe  # noqa: PLC0415
     from sdi_gate.policy.telling.remarks import remarks_on  # noqa: PLC0415
 
-    remarks = (f"Remark: {remark}\n" for remark in remarks_on(loaded, now))
+    remarks = (f"Remark: {remark}\n" for remark in remarks_on(loaded, now, families=families()))
     return describe(loaded, now=now) + "\n" + "".join(remarks)
 
 
 def _entry(file: Path, loaded: LoadedPolicy, now: datetime) -> dict[str, Any]:
     from sdi_gate.cli.policy_history_output import policy_json  # noqa: PLC0415
+    from sdi_gate.models.families import families  # noqa: PLC0415
     from sdi_gate.policy.telling.remarks import remarks_on  # noqa: PLC0415
 
     return {
         "file": str(file),
         "valid": True,
         "policy": policy_json(loaded),
-        "remarks": list(remarks_on(loaded, now)),
+        "remarks": list(remarks_on(loaded, now, families=families())),
     }
 
 

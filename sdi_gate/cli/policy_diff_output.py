@@ -10,6 +10,7 @@ from sdi_gate.cli.policy_history_output import (
     outcome,
     policy_json,
     row_json,
+    short_names,
     short_place,
 )
 from sdi_gate.cli.policy_page import Page
@@ -20,7 +21,7 @@ from sdi_gate.policy.verdict import Status
 from sdi_gate.report.numbers import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sdi_gate.policy.format.provisions import Waiver
     from sdi_gate.policy.telling.comparing import RuleChange
@@ -81,21 +82,21 @@ def diff_text(diff: PolicyDiff, judged: Replay, unreadable: Sequence[str], *, gi
     Returns:
         Which policy is stricter, then what differs, then what is the same, then the results.
     """
-    page = Page()
+    page, names = Page(), short_names(diff.before, diff.after)
     for letter, loaded in (("A", diff.before), ("B", diff.after)):
         for line in identity_lines(loaded):
             page.line(f"{letter}: {line}")
     page.title(_comparison(diff))
     page.title("Rules for all candidates")
-    _print_changes(page, _but(diff.rules))
+    _print_changes(page, _but(diff.rules), names)
     for other in diff.others:
         page.title(f"Otherwise than for all: {other.candidates}")
-        _print_changes(page, other.changes)
+        _print_changes(page, other.changes, names)
     _print_texts(page, diff)
     _print_waivers(page, diff.waivers)
     same = [change for change in diff.rules if change.change is Change.UNCHANGED]
     page.title("Unchanged for all candidates")
-    page.items(map(_unchanged, same))
+    page.items(_unchanged(change, names) for change in same)
     if given:
         _print_results(page, judged, unreadable)
     return str(page)
@@ -118,27 +119,27 @@ def _but(changes: Iterable[RuleChange]) -> list[RuleChange]:
     return [change for change in changes if change.change is not Change.UNCHANGED]
 
 
-def _print_changes(page: Page, changes: Sequence[RuleChange]) -> None:
+def _print_changes(page: Page, changes: Sequence[RuleChange], names: Mapping[str, str]) -> None:
     if not changes:
         page.items(("no difference",))
     for change in changes:
         if change.change is Change.UNCHANGED:
-            page.line(f"{change.change.upper()}  {_unchanged(change)}", indent=2)
+            page.line(f"{change.change.upper()}  {_unchanged(change, names)}", indent=2)
             continue
         page.line(f"{change.change.upper()}  {_name(change.rule)}", style="bold", indent=2)
-        page.line(f"A: {_side(change.before, change.rule)}", indent=4)
-        page.line(f"B: {_side(change.after, change.rule)}", indent=4)
+        page.line(f"A: {_side(change.before, change.rule, names)}", indent=4)
+        page.line(f"B: {_side(change.after, change.rule, names)}", indent=4)
 
 
-def _side(row: DemandRow | None, rule: str) -> str:
+def _side(row: DemandRow | None, rule: str, names: Mapping[str, str]) -> str:
     if row is None:
         return WHOLE if rule == ".".join(COVERAGE) else "not demanded"
-    return f"{row.words} [{short_place(row.origins)}]"
+    return f"{row.words} [{short_place(row.origins, names)}]"
 
 
-def _unchanged(change: RuleChange) -> str:
+def _unchanged(change: RuleChange, names: Mapping[str, str]) -> str:
     sides = [row for row in (change.before, change.after) if row is not None]
-    places = [short_place(row.origins) for row in sides]
+    places = [short_place(row.origins, names) for row in sides]
     same = f"both {places[0]}" if len(set(places)) == 1 else f"A {places[0]}; B {places[-1]}"
     return f"{_name(change.rule)}: {sides[-1].words} [{same}]"
 

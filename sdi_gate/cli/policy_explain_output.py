@@ -11,6 +11,7 @@ from sdi_gate.cli.policy_history_output import (
     outcome,
     policy_json,
     row_json,
+    short_names,
     short_place,
     verdict_json,
 )
@@ -22,7 +23,7 @@ from sdi_gate.policy.verdict import Bound, Status
 from sdi_gate.report.numbers import number, with_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sdi_gate.policy.chain.demands import RuleLimit, Sourced
     from sdi_gate.policy.origins import Origin
@@ -114,30 +115,33 @@ def _print_verdict(page: Page, explained: Explanation) -> None:
 
 def _print_limits(page: Page, explained: Explanation) -> None:
     limits = [rule for rule in explained.rules if rule.row and rule.row.limit]
+    names = short_names(explained.loaded)
     page.title("Limits")
     if explained.verdict is None:
-        page.table(("Rule", "Warns", "Fails", "From"), [_limit_cells(rule) for rule in limits])
+        page.table(
+            ("Rule", "Warns", "Fails", "From"), [_limit_cells(rule, names) for rule in limits]
+        )
     else:
         head = ("Result", "Rule", "Observed", "Warns", "Fails", "Margin", "From")
-        page.table(head, [_judged_cells(rule) for rule in limits])
+        page.table(head, [_judged_cells(rule, names) for rule in limits])
     if not any(_limit(rule).path == COVERAGE for rule in limits):
         page.items((f"coverage: {WHOLE}",))
     page.items(_held(limits))
     page.items(
         f"{_name(rule.rule)}: waiver {limit.waiver} raised the failing limit from"
-        f" {plain(limit.waived.value)} ({short_place((limit.waived.origin,))})."
+        f" {plain(limit.waived.value)} ({short_place((limit.waived.origin,), names)})."
         for rule in limits
         if rule.row and (limit := rule.row.limit) and limit.waived
     )
 
 
-def _limit_cells(rule: Explained) -> tuple[str, ...]:
+def _limit_cells(rule: Explained, names: Mapping[str, str]) -> tuple[str, ...]:
     limit = _limit(rule)
     confidence = "" if limit.confidence is None else f" (at {plain(limit.confidence.value)})"
-    return (f"{_name(rule.rule)}{confidence}", *_steps(limit), _place(rule))
+    return (f"{_name(rule.rule)}{confidence}", *_steps(limit), _place(rule, names))
 
 
-def _judged_cells(rule: Explained) -> tuple[str, ...]:
+def _judged_cells(rule: Explained, names: Mapping[str, str]) -> tuple[str, ...]:
     finding = rule.finding
     assert finding is not None  # noqa: S101 - with a result, every limit has one
     return (
@@ -146,7 +150,7 @@ def _judged_cells(rule: Explained) -> tuple[str, ...]:
         _observed(finding),
         *_steps(_limit(rule)),
         _margin(finding),
-        _place(rule),
+        _place(rule, names),
     )
 
 
@@ -191,20 +195,24 @@ def _margin(finding: Finding) -> str:
 
 def _print_demands(page: Page, explained: Explanation) -> None:
     rest = [rule for rule in explained.rules if rule.row and not rule.row.limit]
+    names = short_names(explained.loaded)
     page.title("Other demands")
-    page.findings((rule.finding.status, _demand(rule)) for rule in rest if rule.finding is not None)
-    page.items(_demand(rule) for rule in rest if rule.finding is None)
+    page.findings(
+        (rule.finding.status, _demand(rule, names)) for rule in rest if rule.finding is not None
+    )
+    page.items(_demand(rule, names) for rule in rest if rule.finding is None)
 
 
-def _demand(rule: Explained) -> str:
+def _demand(rule: Explained, names: Mapping[str, str]) -> str:
     words = "" if rule.row is None else rule.row.words
-    return f"{_name(rule.rule)}: {words} [{_place(rule)}]"
+    return f"{_name(rule.rule)}: {words} [{_place(rule, names)}]"
 
 
 def _print_others(page: Page, explained: Explanation) -> None:
+    names = short_names(explained.loaded)
     for other in explained.others:
         page.title(f"For {other.candidates}, unlike for all")
-        page.items(_instead(change) for change in other.changes)
+        page.items(_instead(change, names) for change in other.changes)
     if explained.others:
         page.line(
             "Where a candidate's name or family is not known, the strictest of all that could"
@@ -212,24 +220,22 @@ def _print_others(page: Page, explained: Explanation) -> None:
         )
 
 
-def _instead(change: RuleChange) -> str:
+def _instead(change: RuleChange, names: Mapping[str, str]) -> str:
     assert change.after is not None  # noqa: S101 - a block takes nothing back
-    return (
-        f"{_name(change.rule)}: {change.after.words} [{short_place(change.after.origins)}]"
-        f" ({change.change})"
-    )
+    place = short_place(change.after.origins, names)
+    return f"{_name(change.rule)}: {change.after.words} [{place}] ({change.change})"
 
 
 def _print_waivers(page: Page, explained: Explanation) -> None:
     if not explained.waivers:
         return
     page.title("Waivers")
-    uses = _uses(explained.verdict)
+    uses, names = _uses(explained.verdict), short_names(explained.loaded)
     for day in explained.waivers:
         use = uses.get((day.waiver.id, day.origin))
         here = "" if explained.verdict is None else "; not for this model"
         became = here if use is None else f"; here: {use.state}"
-        page.line(f"{day.words} [{short_place((day.origin,))}]{became}", indent=2)
+        page.line(f"{day.words} [{short_place((day.origin,), names)}]{became}", indent=2)
 
 
 def _print_unlimited(page: Page, explained: Explanation) -> None:
@@ -249,8 +255,8 @@ def _name(rule: str) -> str:
     return rule.removeprefix("limits.")
 
 
-def _place(rule: Explained) -> str:
-    return "" if rule.row is None else short_place(rule.row.origins)
+def _place(rule: Explained, names: Mapping[str, str]) -> str:
+    return "" if rule.row is None else short_place(rule.row.origins, names)
 
 
 def _rule_json(rule: Explained, explained: Explanation) -> dict[str, Any]:

@@ -90,9 +90,22 @@ _FAIL_ON_CHANGE = click.option(
 )
 
 
+def _family(context: click.Context, option: click.Parameter, family: str | None) -> str | None:
+    # No model has such a family: what is said of it would look as if it held for one.
+    if family is not None and family != family.lower():
+        msg = f"families are in lower case: write {family.lower()!r}, got {family!r}"
+        raise click.BadParameter(msg, ctx=context, param=option)
+    return family
+
+
 _ABOUT = (
     click.option("--result", type=PATH, metavar="FILE", help="A result.json to be judged."),
-    click.option("--family", metavar="NAME", help="Family of the candidate, such as llama."),
+    click.option(
+        "--family",
+        metavar="NAME",
+        callback=_family,
+        help="Family of the candidate, such as llama.",
+    ),
     click.option(
         "--model", metavar="NAME", help="Name of the candidate in the registry, or on the Hub."
     ),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from sdi_gate.policy.telling.history import outcome_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sdi_gate.policy.chain.demands import Sourced
     from sdi_gate.policy.loader import LoadedPolicy
@@ -25,13 +24,16 @@ def policy_json(loaded: LoadedPolicy) -> dict[str, Any]:
         loaded: The policy.
 
     Returns:
-        Name, revision, digest and file, and the files that it extends, the root ancestor first.
+        Name, revision, digest and file, whether its signature was checked and by which key, and
+        the files that it extends, the root ancestor first.
     """
     return {
         "name": loaded.policy.metadata.name,
         "revision": loaded.policy.metadata.revision,
         "digest": loaded.digest,
         "file": loaded.path,
+        "signature": "not-checked" if loaded.signed_by is None else "verified",
+        "signature_key": loaded.signed_by,
         "levels": [level.file for level in loaded.levels],
     }
 
@@ -191,18 +193,43 @@ def outcome(status: Status, *, closed: bool) -> str:
     return f"{status.upper()} (gate {'closed' if closed else 'open'})"
 
 
-def short_place(origins: Iterable[Origin]) -> str:
+def short_names(*policies: LoadedPolicy) -> dict[str, str]:
+    """Name the files of policies in few columns, and no two alike.
+
+    Args:
+        policies: The policies.
+
+    Returns:
+        For each file of their levels the last part of its path; as many parts as it takes where
+        another file ends in the same.
+    """
+    files = dict.fromkeys(level.file for loaded in policies for level in loaded.levels)
+    return {file: _short_name(file, [other for other in files if other != file]) for file in files}
+
+
+def _short_name(file: str, others: Sequence[str]) -> str:
+    parts = file.split("/")
+    for count in range(1, len(parts)):
+        tail = parts[-count:]
+        # The parts between two slashes of a repository's path are no name.
+        if tail[0] and all(other.split("/")[-count:] != tail for other in others):
+            return "/".join(tail)
+    return file
+
+
+def short_place(origins: Iterable[Origin], names: Mapping[str, str]) -> str:
     """Say where a demand stands, in few columns.
 
     Args:
         origins: The places of its parts.
+        names: What to call the files; see `short_names`.
 
     Returns:
-        Such as ``base.yml:12,13 (family llama)``: the last part of each file's name.
+        Such as ``base.yml:12,13 (family llama)``.
     """
     lines: dict[tuple[str, str], list[str]] = {}
     for origin in origins:
-        name = PurePath(origin.file).name if origin.line else "default"
+        name = names.get(origin.file, origin.file) if origin.line else "default"
         found = lines.setdefault((name, origin.block), [])
         if origin.line and str(origin.line) not in found:
             found.append(str(origin.line))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +130,7 @@ def open_policy(path: Path, trust: TrustOptions) -> LoadedPolicy:
         trust: What is known of it.
 
     Returns:
-        The policy, valid and trusted.
+        The policy, valid and trusted, with the key that has signed it where there is one to check.
 
     Raises:
         PolicyError: If it cannot be had, is not valid, or is not the one that was expected.
@@ -142,22 +142,27 @@ def open_policy(path: Path, trust: TrustOptions) -> LoadedPolicy:
     expected = _expectations(path, trust)
     loaded = load_policy(path, policy_sources())
     check_trust(loaded, expected)
-    return loaded
+    if expected.public_key is None:
+        return loaded
+    from sdi_gate.policy.chain.signatures import fingerprint_of  # noqa: PLC0415
+
+    # Of the bytes that the signature was checked with, whatever the file holds by now.
+    return replace(loaded, signed_by=fingerprint_of(expected.public_key))
 
 
-def signature_line(path: Path, trust: TrustOptions) -> str:
+def signature_line(loaded: LoadedPolicy, trust: TrustOptions) -> str:
     """Return what a reader must know of the signature of a policy that was opened.
 
     Args:
-        path: File of the policy.
+        loaded: The policy.
         trust: What it was opened with.
 
     Returns:
         A line without its break; empty if there is no signature and none was asked for.
     """
-    if trust.policy_public_key is not None:
-        return f"Signature: verified with {trust.policy_public_key}"
-    file = Path(f"{path}.sig")
+    if loaded.signed_by is not None:
+        return f"Signature: verified with {trust.policy_public_key}, key {loaded.signed_by}"
+    file = Path(f"{loaded.path}.sig")
     if not file.exists():
         return ""
     return f"Signature: not checked; {file} is there, and no --policy-public-key was given"
@@ -187,15 +192,16 @@ def _expectations(path: Path, trust: TrustOptions) -> Expectations:
     if trust.policy_public_key is None:
         return expected
     from sdi_gate.policy.chain.signatures import MAX_KEY_BYTES, MAX_SIGNATURE_BYTES  # noqa: PLC0415
+    from sdi_gate.policy.format.files import read_at_most  # noqa: PLC0415
 
     try:
-        public_key = _read(trust.policy_public_key, MAX_KEY_BYTES)
+        public_key = read_at_most(trust.policy_public_key, MAX_KEY_BYTES)
     except OSError as exc:
         msg = f"{trust.policy_public_key}: the public key cannot be read: {exc.strerror}"
         raise PolicyError(msg, hint="--policy-public-key names the file of the key") from exc
     file = trust.policy_signature or Path(f"{path}.sig")
     try:
-        signature, why = _read(file, MAX_SIGNATURE_BYTES), ""
+        signature, why = read_at_most(file, MAX_SIGNATURE_BYTES), ""
     except OSError as exc:
         signature, why = None, f" ({exc.strerror})"
     return Expectations(
@@ -206,9 +212,3 @@ def _expectations(path: Path, trust: TrustOptions) -> Expectations:
         signature=signature,
         signature_file=f"{file}{why}",
     )
-
-
-def _read(path: Path, max_bytes: int) -> bytes:
-    # One byte more than is allowed, so that a file that is too large is seen to be.
-    with path.open("rb") as file:
-        return file.read(max_bytes + 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdi_gate.errors import UsageError
+from sdi_gate.policy.format.files import read_at_most
 from sdi_gate.policy.format.spelling import visible
 from sdi_gate.policy.telling.history import Recorded, RecordedVerdict
 from sdi_gate.policy.verdict import Status
@@ -75,8 +76,7 @@ def read_result(path: Path) -> Recorded:
         UsageError: If it cannot be read, or is no result.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_at_most(path, MAX_BYTES)
     except OSError as exc:
         msg = f"cannot read {str(path)!r}: {exc.strerror}"
         raise UsageError(msg, hint="give the result.json that a check or a scan wrote") from exc

@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from sdi_gate.models.ref import Scheme
 from sdi_gate.models.roles import roles_of
 from sdi_gate.policy.facts import CalibrationFacts, Facts, ModelIdentity, PredictedDegradation
 
@@ -106,7 +105,7 @@ def identity_of(facts: ModelFacts) -> ModelIdentity:
     snapshot = facts.snapshot
     return ModelIdentity(
         reference=readable(str(snapshot.ref)),
-        name=snapshot.ref.location if snapshot.ref.scheme is Scheme.HUB else None,
+        name=snapshot.hub_name,
         commit=snapshot.commit,
         digest=snapshot.digest,
         format=snapshot.kind.value,

@@ -83,12 +83,21 @@ def remarks_on(weights: Weights) -> tuple[str, ...]:
         Sentences.
     """
     found = (
+        _other_name(weights.base.snapshot),
+        _other_name(weights.candidate.snapshot),
         another_base(weights),
         _unfit(weights),
         _beside(weights),
         weights.candidate.tokenizer_note or None,
     )
     return tuple(sentence for sentence in found if sentence is not None)
+
+
+def _other_name(snapshot: ModelSnapshot) -> str | None:
+    # A policy goes by the Hub's name: who typed another one sees by which.
+    if snapshot.name is None:
+        return None
+    return f"the Hub calls {snapshot.ref} {snapshot.name}"
 
 
 def _unfit(weights: Weights) -> str | None:
@@ -127,10 +136,12 @@ def another_base(weights: Weights) -> str | None:
     named, ref = weights.candidate.named_base, weights.base.snapshot.ref
     if named is None:
         return None
-    ours, theirs = ref.location.casefold().rstrip("/"), named.casefold().rstrip("/")
+    # What was typed is as good as what the Hub calls it by now: an adapter's file is not renamed.
+    names = (ref.location, weights.base.snapshot.name or ref.location)
+    ours, theirs = [name.casefold().rstrip("/") for name in names], named.casefold().rstrip("/")
     if ref.scheme is not Scheme.HUB or not is_hub_name(named):
-        ours, theirs = ours.rpartition("/")[2], theirs.rpartition("/")[2]
-    if ours == theirs:
+        ours, theirs = [name.rpartition("/")[2] for name in ours], theirs.rpartition("/")[2]
+    if theirs in ours:
         return None
     return f"the adapter names {named[:120]!r} as its base, and was put on {ref}"
 

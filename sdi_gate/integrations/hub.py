@@ -33,6 +33,7 @@ from sdi_gate.models.listing import (
     is_inspected,
     is_large,
 )
+from sdi_gate.models.ref import is_repo_name
 from sdi_gate.models.shards import read_headers
 from sdi_gate.models.snapshot import (
     ADAPTER_CONFIG,
@@ -60,6 +61,7 @@ class _Listing:
     commit: str
     names: tuple[str, ...]
     wanted: tuple[PromisedFile, ...]
+    called: str | None
 
 
 class HubSource:
@@ -125,8 +127,9 @@ class HubSource:
         self._download(ref, repo, listing, Meter(missing, progress, ref))
         # 5. Compare every file with its promise, and pin it.
         snapshot = _pin(ref, repo, listing, progress)
-        # 6. Remember what the revision meant, for offline mode.
+        # 6. Remember what the revision meant and what the Hub calls the model, for offline mode.
         repo.remember(ref.revision or _DEFAULT_REVISION, listing.commit)
+        repo.remember_name(listing.called)
         return snapshot
 
     def _resolve(self, ref: ModelRef) -> _Listing:
@@ -143,6 +146,7 @@ class HubSource:
             commit=_commit_of(info, ref),
             names=tuple(siblings),
             wanted=tuple(_promise(siblings[name], ref) for name in select_wanted(siblings)),
+            called=_name_of(info, ref),
         )
 
     def _check_token(self, ref: ModelRef) -> None:
@@ -194,7 +198,7 @@ class HubSource:
         _check_complete(folder, names, ref)
         check_listing(names, ref)
         check_contents(folder, names, ref)
-        listing = _Listing(commit=commit, names=names, wanted=promised)
+        listing = _Listing(commit=commit, names=names, wanted=promised, called=repo.called())
         return _pin(ref, repo, listing, progress)
 
 
@@ -207,6 +211,16 @@ def _commit_of(info: ModelInfo, ref: ModelRef) -> str:
         msg = f"the Hub resolved {ref} to another commit: {commit}"
         raise IntegrityError(msg, hint="do not trust this server; check HF_ENDPOINT")
     return commit
+
+
+def _name_of(info: ModelInfo, ref: ModelRef) -> str | None:
+    # None where it is what was typed. Policies go by it: where a server gives no name, or nonsense,
+    # what was typed shall not be taken for one.
+    name: object = info.id
+    if not isinstance(name, str) or not is_repo_name(name):
+        msg = f"the Hub calls {ref} {str(name)[:100]!r}, which is no name of a repository"
+        raise IntegrityError(msg, hint="check HF_ENDPOINT: this server does not speak as the Hub")
+    return None if name == ref.location else name
 
 
 def _promise(sibling: RepoSibling, ref: ModelRef) -> PromisedFile:
@@ -254,5 +268,10 @@ def _pin(ref: ModelRef, repo: CachedRepo, listing: _Listing, progress: Progress)
     read_headers(folder, wanted, ref)
     files = pin_files(folder, wanted, ref, progress)
     return ModelSnapshot(
-        ref=ref, commit=listing.commit, folder=folder, files=files, kind=kind_of(wanted)
+        ref=ref,
+        commit=listing.commit,
+        folder=folder,
+        files=files,
+        kind=kind_of(wanted),
+        name=listing.called,
     )

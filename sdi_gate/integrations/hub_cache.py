@@ -6,6 +6,7 @@ The layout is documented (https://huggingface.co/docs/huggingface_hub/guides/man
       refs/main                  the commit that a revision was last resolved to
       snapshots/COMMIT/FILE      a symbolic link to ../../blobs/DIGEST
       blobs/DIGEST               SHA-256 of a large file, git's SHA-1 of a small one
+      sdi-gate-name              what the Hub calls org/name, where it is otherwise; ours
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from sdi_gate.errors import IntegrityError
 from sdi_gate.models.inspection import readable
+from sdi_gate.models.ref import is_repo_name
 from sdi_gate.models.snapshot import sha256_of
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA1_DIGITS = 40
 DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 _CHUNK_BYTES = 1 << 22
+_NAME_FILE = "sdi-gate-name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +99,32 @@ class CachedRepo:
         """
         if revision == commit:
             return
-        ref = self._folder / "refs" / revision
-        fresh = ref.with_name(f"{ref.name}.{os.getpid()}.tmp")
-        # A cache that is read-only has served its purpose all the same.
+        _write_note(self._folder / "refs" / revision, commit)
+
+    def called(self) -> str | None:
+        """Return what the Hub called the repository when it was last asked.
+
+        Returns:
+            The name; None where it is the one that this repository was asked for by, or where
+            nobody has asked.
+        """
+        try:
+            name = (self._folder / _NAME_FILE).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return None
+        return name if is_repo_name(name) else None
+
+    def remember_name(self, name: str | None) -> None:
+        """Take note of what the Hub calls the repository, so that `called` knows it offline.
+
+        Args:
+            name: The name; None where it is the one that was asked for.
+        """
+        if name is not None:
+            _write_note(self._folder / _NAME_FILE, name)
+            return
         with suppress(OSError):
-            ref.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(commit, encoding="ascii")
-            fresh.replace(ref)
+            (self._folder / _NAME_FILE).unlink(missing_ok=True)
 
     def holds(self, commit: str, file: PromisedFile) -> bool:
         """Say whether a file needs no download.
@@ -182,6 +204,15 @@ class CachedRepo:
         for victim in {path, path.resolve()}:
             if cache in victim.parents:
                 victim.unlink(missing_ok=True)
+
+
+def _write_note(path: Path, text: str) -> None:
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # A cache that is read-only has served its purpose all the same.
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(text, encoding="ascii")
+        fresh.replace(path)
 
 
 def _digest_like(path: Path, example: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import queue
 import re
 import ssl
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -124,6 +126,29 @@ def fetch(
     Raises:
         TransferError: If there is no answer, or one beyond the bounds.
     """
+    outcomes: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            outcomes.put(_fetch(url, headers, token, bounds))
+        except Exception as exc:  # noqa: BLE001 - raised again by who waits for it
+            outcomes.put(exc)
+
+    # The library bounds each piece that it reads, and of an answer's head and of the sizes of
+    # chunks there are many; the time for a name to be found it does not bound at all.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        outcome = outcomes.get(timeout=bounds.total_s)
+    except queue.Empty:
+        raise TransferError(_slow(host_of(url), bounds), _LATER) from None
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _fetch(
+    url: httpx2.URL, headers: Mapping[str, str], token: str | None, bounds: Bounds
+) -> Answer:
     deadline = time.monotonic() + bounds.total_s
     asked = url
     try:
@@ -171,9 +196,12 @@ def _body(response: httpx2.Response, host: str, bounds: Bounds, deadline: float)
         if len(body) > bounds.size_bytes:
             raise _too_large(host, bounds)
         if time.monotonic() > deadline:
-            msg = f"{host} did not send the file within {bounds.total_s:g} s"
-            raise TransferError(msg, _LATER)
+            raise TransferError(_slow(host, bounds), _LATER)
     return bytes(body)
+
+
+def _slow(host: str, bounds: Bounds) -> str:
+    return f"{host} did not send the file within {bounds.total_s:g} s"
 
 
 def _too_large(host: str, bounds: Bounds) -> TransferError:

@@ -11,6 +11,15 @@ _FAMILIES = {
 }
 
 
+def families() -> dict[str, str]:
+    """Return the family of each type of model that is of a known one.
+
+    Returns:
+        Families by ``model_type``.
+    """
+    return {each: family for family, types in _FAMILIES.items() for each in types}
+
+
 def family_of(model_type: str) -> str:
     """Return the family of a model.
 

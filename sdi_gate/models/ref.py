@@ -30,7 +30,19 @@ def is_hub_name(text: str) -> bool:
     Returns:
         True if it can; a relative path of two parts can, too.
     """
-    return _HUB_NAME.fullmatch(text) is not None and "/" in text and ".." not in text
+    return is_repo_name(text) and "/" in text
+
+
+def is_repo_name(text: str) -> bool:
+    """Say whether a text can be the name of a repository on the Hub.
+
+    Args:
+        text: Such as ``org/name``, or ``name``, as the first models are called.
+
+    Returns:
+        True if it can.
+    """
+    return _HUB_NAME.fullmatch(text) is not None and ".." not in text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +84,7 @@ class ModelRef:
                 raise UsageError(msg, hint=_HINT)
             return cls(scheme=Scheme.FILE, location=rest)
         name, at, revision = rest.partition("@")
-        if not _HUB_NAME.fullmatch(name) or ".." in name:
+        if not is_repo_name(name):
             msg = f"not a Hub repository name: {name!r}; expected org/name"
             raise UsageError(msg, hint=_HINT)
         if at and (not _REVISION.fullmatch(revision) or ".." in revision):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Protocol
 
+from sdi_gate.models.ref import Scheme
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
@@ -151,6 +153,9 @@ class ModelSnapshot:
         kind: What the weights are.
         carrier: The model that is stored around an adapter, as MLflow stores it: the base with
             the adapter's modules in it. None for all others.
+        name: What the Hub calls the repository, where it is not what the user typed: the Hub
+            answers to names in another case, and to those of before a repository was renamed.
+            None where it is.
     """
 
     ref: ModelRef
@@ -159,6 +164,12 @@ class ModelSnapshot:
     files: tuple[SnapshotFile, ...]
     kind: SnapshotKind = SnapshotKind.FULL
     carrier: ModelSnapshot | None = None
+    name: str | None = None
+
+    @property
+    def hub_name(self) -> str | None:
+        """Return the name on the Hub, by which policies know the model; None for a folder."""
+        return (self.name or self.ref.location) if self.ref.scheme is Scheme.HUB else None
 
     @property
     def weight_files(self) -> tuple[SnapshotFile, ...]:

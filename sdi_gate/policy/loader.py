@@ -29,11 +29,14 @@ class LoadedPolicy:
         digest: ``sha256:…`` over what they demand together; see
             :func:`sdi_gate.policy.chain.canonical.digest_of`.
         path: Where the policy itself was read from, for messages and reports.
+        signed_by: Fingerprint of the verifier's key that was found to have signed it; None where
+            no signature was checked.
     """
 
     levels: tuple[Level, ...]
     digest: str
     path: str
+    signed_by: str | None = None
 
     @classmethod
     def of(cls, policy: Policy, *, path: str = "policy") -> Self:

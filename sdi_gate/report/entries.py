@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sdi_gate.models.ref import is_repo_name
+
 # Beyond these no count, size or time of a scan lies, and their sums stay finite.
 _MAX_INTEGER = 2**63 - 1
 _MAX_SECONDS = 1e12
@@ -61,7 +63,8 @@ class ModelEntry(Part):
         tuple[str, ...], Field(description="stored copies of tensors that are counted once")
     ] = ()
     name: Annotated[
-        str | None, Field(description="on the Hub, such as org/name; a folder has none")
+        str | None,
+        Field(description="as the Hub calls it, such as org/name; a folder has none"),
     ] = None
     family: Annotated[
         str | None, Field(description="of architectures, as calibrations and policies name it")
@@ -71,10 +74,14 @@ class ModelEntry(Part):
     ] = None
 
     @model_validator(mode="after")
-    def _is_called_what_was_given(self) -> Self:
-        given = self.reference.partition("@")[0]
-        if self.name is not None and given != f"hf:{self.name}":
-            msg = f"the name of {self.reference!r} is another one than {self.name!r}"
+    def _has_a_name_on_the_hub_alone(self) -> Self:
+        # Which name the Hub gives is up to it: case and renaming change it.
+        if self.name is None or self.name == self.reference.partition("@")[0].removeprefix("hf:"):
+            fits = self.name is None or self.reference.startswith("hf:")
+        else:
+            fits = self.reference.startswith("hf:") and is_repo_name(self.name)
+        if not fits:
+            msg = f"{self.reference!r} cannot have the name {self.name!r} on the Hub"
             raise ValueError(msg)
         return self
 

@@ -218,6 +218,17 @@ class VerdictEntry(Part):
     policy_revision: Positive | None = None
     policy_owner: str | None = None
     policy_contact: str | None = None
+    signature: Annotated[
+        Literal["verified", "not-checked"] | None,
+        Field(description="of the policy, by a key that the verifier gave; null: not known"),
+    ] = None
+    signature_key: Annotated[
+        str | None,
+        Field(
+            pattern="^sha256:[0-9a-f]{16}$",
+            description="fingerprint of that key: start of the sha256 of its raw bytes",
+        ),
+    ] = None
     policy_extends: Annotated[
         tuple[str, ...], Field(description="files that it tightens, the nearest first")
     ] = ()
@@ -231,6 +242,14 @@ class VerdictEntry(Part):
     def would_close(self) -> bool:
         """Return whether the gate is closed, or would have been in mode enforce."""
         return self.status in {"fail", "inconclusive"}
+
+    @model_validator(mode="after")
+    def _is_signed_by_a_key(self) -> Self:
+        if (self.signature == "verified") != (self.signature_key is not None):
+            told = f"{self.signature}, key {self.signature_key}"
+            msg = f"a signature is verified by a key, and by none otherwise; got {told}"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _follows_from_its_findings(self) -> Self:

@@ -108,6 +108,8 @@ def policy_facts(verdict: VerdictEntry) -> Iterator[tuple[str, str]]:
     )
     yield "policy", ", ".join(named)
     yield "policy digest", clean(verdict.policy_digest)
+    if verdict.signature is not None:
+        yield "policy signature", _signature(verdict)
     yield "policy mode", verdict.mode
     if verdict.policy_file is not None:
         yield "policy file", clean(verdict.policy_file, _NAME)
@@ -121,6 +123,12 @@ def policy_facts(verdict: VerdictEntry) -> Iterator[tuple[str, str]]:
     ):
         if text is not None:
             yield name, clean(text, _NAME)
+
+
+def _signature(verdict: VerdictEntry) -> str:
+    if verdict.signature_key is None:
+        return "not checked"
+    return f"verified with key {clean(verdict.signature_key, _NAME)}"
 
 
 def documentation_section(document: ResultDocument) -> Section:

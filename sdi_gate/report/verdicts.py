@@ -46,6 +46,8 @@ def verdict_entry(judgement: Judgement) -> VerdictEntry:
         policy_revision=metadata.revision,
         policy_owner=_text(metadata.owner),
         policy_contact=_text(metadata.contact),
+        signature="not-checked" if policy.signed_by is None else "verified",
+        signature_key=policy.signed_by,
         policy_extends=tuple(readable(level.file) for level in reversed(policy.levels[:-1])),
         blocks=tuple(map(readable, verdict.blocks)),
         waivers=tuple(_waiver(use) for use in verdict.waivers),

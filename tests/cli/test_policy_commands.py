@@ -51,13 +51,14 @@ def test_no_text_of_a_policy_forges_a_line_or_moves_the_cursor(run_here, tmp_pat
     path = tmp_path / "a\u202eb\nDigest: forged.yml"
     write(
         path,
-        f'{HEAD}metadata:\n  name: x\n  owner: "us\\u2028Digest: forged"\n'
-        f'  description: "One.\\nDigest: forged\\u202e"\n{LIMITS}',
+        f'{HEAD}metadata:\n  name: x\n  owner: "us\\u00adDigest: forged"\n'
+        f'  description: "One.\\nDigest: forged\\u00ad"\n{LIMITS}',
     )
     ended = run_here("policy", "validate", path)
     assert (ended.code, ended.err) == (0, "")
-    assert not set(ended.out) & {"\u202e", "\u2028"}
+    assert not set(ended.out) & {"\u202e", "\u00ad"}
     assert "\\u202e" in ended.out
+    assert "us\\xadDigest: forged" in ended.out
     starts = [line for line in ended.out.splitlines() if line.startswith("Digest: ")]
     assert [start.startswith("Digest: sha256:") for start in starts] == [True]
 
@@ -102,6 +103,8 @@ def test_the_json_of_good_and_bad_policies_is_one_object(run_here, tmp_path):
             "digest": digest,
             "file": str(good),
             "levels": [str(good)],
+            "signature": "not-checked",
+            "signature_key": None,
         },
         "remarks": [],
     }
@@ -121,6 +124,27 @@ def test_an_owner_and_a_contact_that_are_missing_are_remarked_on(run_here, tmp_p
     assert ["owner" in remarks[0], "contact" in remarks[1]] == [True, True]
     owned = write(tmp_path / "p.yml", f"{HEAD}{OWNED}{LIMITS}")
     assert "Remark" not in run_here("policy", "validate", owned).out
+
+
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        ("qwen2", "no model is of family qwen2: models of that type are of family qwen."),
+        ("lama", "means only models whose own model_type is lama; it is another one than llama."),
+        ("qwen", None),
+        ("falcon", None),
+    ],
+)
+@pytest.mark.parametrize(
+    "said", ["allowed-families: [{}]\n", "match:\n  - {{match: {{family: {}}}, mode: warn}}\n"]
+)
+def test_a_family_that_hardly_can_be_meant_is_remarked_on(run_here, tmp_path, family, words, said):
+    path = write(tmp_path / "p.yml", f"{HEAD}{OWNED}{LIMITS}{said.format(family)}")
+    ended = run_here("policy", "validate", path)
+    assert ended.code == 0
+    remarks = [line for line in ended.out.splitlines() if line.startswith("Remark: ")]
+    assert len(remarks) == (words is not None)
+    assert all(f"{path}:" in remark and remark.endswith(words) for remark in remarks)
 
 
 @pytest.mark.parametrize(

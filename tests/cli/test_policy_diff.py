@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pytest
@@ -40,6 +41,29 @@ def test_the_differences_are_those_that_were_agreed_on(way, diff, assert_golden)
     assert (ended.code, ended.err) == (0, "")
     assert max(map(len, ended.out.splitlines())) <= 100
     assert_golden(f"tests/goldens/policy-diff-{way}.txt", without_digests(ended.out))
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(run_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, limit in (("old/rules", 0.5), ("new/rules", 0.4)):
+        (tmp_path / folder).mkdir(parents=True)
+        text = simple("house", f"limits:\n  sdi: {{fail: {limit}}}\n")
+        write(tmp_path / folder, "house", text)
+    ended = run_here("policy", "diff", "old/rules/house.yml", "new/rules/house.yml")
+    assert "[old/rules/house.yml:5]" in ended.out
+    assert "[new/rules/house.yml:5]" in ended.out
+
+
+def test_a_parent_of_the_same_name_is_told_apart_too(run_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "team").mkdir()
+    write(tmp_path, "house", simple("house", "limits:\n  coverage: {fail: 0.9}\n"))
+    child = simple("team", "extends: ../house.yml\nlimits:\n  sdi: {fail: 0.4}\n")
+    write(tmp_path / "team", "house", child)
+    ended = run_here("policy", "explain", "team/house.yml")
+    assert (ended.code, ended.err) == (0, "")
+    assert "team/house.yml:6" in ended.out
+    assert re.search(r"(?<!/)house\.yml:5", ended.out)
 
 
 STRICT = {"same": True, "stricter": True, "looser": False, "waivers": False}
@@ -99,7 +123,7 @@ def test_texts_of_policies_forge_no_line(diff, tmp_path):
     limits = "limits: {sdi: {fail: 0.5}}\n"
     forged = "A and B demand the same of every candidate."
     write(tmp_path, "a", simple("a", limits))
-    write(tmp_path, "b", simple(f'b, description: "x\\n{forged}\\u202e"', limits))
+    write(tmp_path, "b", simple(f'b, description: "x\\n{forged}"', limits))
     ended = diff("a.yml", "b.yml")
     assert [line for line in ended.out.splitlines() if line.startswith("A and B")] == [forged]
-    assert f"    B: x\\n{forged}\\u202e" in ended.out.splitlines()
+    assert f"    B: x\\n{forged}" in ended.out.splitlines()

@@ -207,3 +207,9 @@ def test_looking_back_loads_no_machine_learning_library(arguments, tmp_path):
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_family_in_capitals_is_refused(explain):
+    ended = explain("child.yml", "--family", "Llama")
+    assert ended.code == 2
+    assert "families are in lower case: write 'llama', got 'Llama'" in ended.err

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import os
 import shutil
 import subprocess
+import threading
+from contextlib import suppress
 
 import click
 import pytest
@@ -16,6 +20,7 @@ from git_host import GitHost
 
 from sdi_gate.cli import main as command_line
 from sdi_gate.cli.policy_options import TrustOptions, open_policy
+from sdi_gate.policy.chain.signatures import fingerprint_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
@@ -75,7 +80,25 @@ def test_a_signed_policy_is_accepted_and_said_to_be_verified(run_here, policy, k
     sign(policy)
     ended = run_here("policy", "validate", policy, "--policy-public-key", key)
     assert (ended.code, ended.err) == (0, "")
-    assert f"Signature: verified with {key}\n" in ended.out
+    assert f"Signature: verified with {key}, key {fingerprint()}\n" in ended.out
+    shown = run_here("policy", "validate", policy, "--policy-public-key", key, "--json").out
+    (entry,) = json.loads(shown)["policies"]
+    assert entry["policy"]["signature"] == "verified"
+    assert entry["policy"]["signature_key"] == fingerprint()
+
+
+def fingerprint():
+    raw = KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return f"sha256:{hashlib.sha256(raw).hexdigest()[:16]}"
+
+
+def test_a_key_has_one_fingerprint_however_it_is_written():
+    pem = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    ssh = KEY.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    found = {fingerprint_of(pem), fingerprint_of(ssh + b" a comment\n")}
+    assert found == {fingerprint()}
+    other = OTHER_KEY.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    assert fingerprint_of(other) not in found
 
 
 def test_a_signature_that_nobody_asked_for_is_said_not_to_be_checked(run_here, policy, sign):
@@ -84,6 +107,9 @@ def test_a_signature_that_nobody_asked_for_is_said_not_to_be_checked(run_here, p
     ended = run_here("policy", "validate", policy)
     assert ended.code == 0
     assert "Signature: not checked" in ended.out
+    (entry,) = json.loads(run_here("policy", "validate", policy, "--json").out)["policies"]
+    assert entry["policy"]["signature"] == "not-checked"
+    assert entry["policy"]["signature_key"] is None
 
 
 def test_the_signature_may_be_elsewhere(run_here, policy, key, sign, tmp_path):
@@ -129,6 +155,43 @@ def test_a_key_that_cannot_be_read_closes_the_gate(kind, run_here, policy, tmp_p
         path.mkdir()
     ended = run_here("policy", "validate", policy, "--policy-public-key", path)
     assert_one_clear_error(ended, 3, f"{path}: the public key cannot be read")
+
+
+PIPED = {
+    "policy": ("policy", "validate", "PIPE"),
+    "parent": ("policy", "validate", "CHILD"),
+    "key": ("policy", "validate", "POLICY", "--policy-public-key", "PIPE"),
+    "signature": (
+        *("policy", "validate", "POLICY"),
+        *("--policy-public-key", "KEY", "--policy-signature", "PIPE"),
+    ),
+    "policy test": ("policy", "test", "PIPE"),
+    "recorded result": ("policy", "replay", "POLICY", "PIPE"),
+    "result": ("report", "PIPE"),
+}
+
+
+@pytest.mark.parametrize("command", PIPED.values(), ids=PIPED)
+def test_a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for(
+    command, run_here, policy, key, tmp_path
+):
+    pipe = tmp_path / "pipe.test.yml"
+    os.mkfifo(pipe)
+    child = tmp_path / "child.yml"
+    child.write_text(policy.read_text().replace("limits:", f"extends: ./{pipe.name}\nlimits:"))
+    files = {"PIPE": pipe, "POLICY": policy, "KEY": key, "CHILD": child}
+    # Whoever waits all the same shall not wait for ever.
+    late = threading.Timer(5.0, close_a_writer_of, [pipe])
+    late.start()
+    ended = run_here(*(files.get(word, word) for word in command))
+    late.cancel()
+    assert ended.code == (2 if command[1] == "replay" or command[0] == "report" else 3)
+    assert "it is not a regular file" in ended.err
+
+
+def close_a_writer_of(pipe):
+    with suppress(OSError):
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
 
 
 def test_a_changed_policy_is_refused_and_so_is_another_digest(run_here, policy, key, sign):

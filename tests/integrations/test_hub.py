@@ -826,6 +826,56 @@ def test_bars_take_what_xet_does_to_them(hub, model, fetch, monkeypatch):
     assert progress.of("download") == [(0, 1)] * 3
 
 
+# What the Hub calls a model.
+
+NOTE = "cache/models--org--model/sdi-gate-name"
+
+
+def test_a_model_is_named_as_the_hub_calls_it_and_referred_to_as_it_was_typed(hub, model, fetch):
+    hub.commit("Org/Renamed", model)
+    hub.answer_to(NAME, "Org/Renamed")
+    snapshot = fetch()
+    assert (snapshot.hub_name, str(snapshot.ref)) == ("Org/Renamed", "hf:org/model")
+    hub.requests.clear()
+    assert fetch(offline=True) == snapshot
+    assert hub.requests == []
+
+
+def test_a_model_that_is_called_what_was_typed_leaves_no_note(hub, model, fetch, tmp_path):
+    hub.commit(NAME, model)
+    snapshot = fetch()
+    assert (snapshot.hub_name, snapshot.name) == (NAME, None)
+    assert not (tmp_path / NOTE).exists()
+
+
+def test_a_name_that_is_given_back_is_forgotten_offline(hub, model, fetch, tmp_path):
+    hub.commit("org/renamed", model)
+    hub.answer_to(NAME, "org/renamed")
+    fetch()
+    assert (tmp_path / NOTE).exists()
+    hub.called.clear()
+    fetch()
+    assert fetch(offline=True).hub_name == NAME
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"../../etc", b"\xff", b"a b"], ids=["empty", "path", "bytes", "space"]
+)
+def test_a_damaged_note_of_a_name_is_none(hub, model, fetch, tmp_path, content):
+    hub.commit(NAME, model)
+    fetch()
+    (tmp_path / NOTE).write_bytes(content)
+    assert fetch(offline=True).hub_name == NAME
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "org/a/b", "org/\x1b[31m", "../org"], ids=str)
+def test_a_hub_that_names_no_repository_is_not_believed(hub, model, fetch, name):
+    hub.commit(NAME, model)
+    hub.faults.info = lambda answer: answer.update(id=name)
+    with pytest.raises(IntegrityError, match="no name of a repository"):
+        fetch()
+
+
 # Offline.
 
 

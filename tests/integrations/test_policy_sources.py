@@ -7,10 +7,13 @@ import errno
 import gzip
 import ipaddress
 import os
+import socket
 import ssl
 import subprocess
 import sys
 import threading
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -279,10 +282,51 @@ def test_a_silent_server_is_not_waited_for(host, read):
     refused(lambda: read(timeout_s=0.1), "did not answer within 0.1 s")
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;why="
+
+
+@contextmanager
+def dripping(head: bytes, *, seconds: float) -> Iterator[str]:
+    """Serve one answer that begins like this and then goes on with a byte now and then."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(head)
+                while not ended.wait(0.02):
+                    connection.sendall(b"a")
+
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(seconds)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            ended.set()
+            thread.join()
+
+
 def test_a_server_that_drips_is_not_waited_for(host, read):
     drops = [bytes([byte]) for byte in CONTENT]
     host.answers = [Told(200, {"Content-Type": RAW}, drops, wait_s=0.02)]
     refused(lambda: read(total_s=0.2), "did not send the file within 0.2 s")
+
+
+HEADS = {"head": b"HTTP/1.1 200 OK\r\nX-Why: ", "chunk": CHUNKED}
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_a_server_that_drips_its_head_is_not_waited_for(head):
+    # No piece of the file arrives, between two of which the time could be looked at.
+    with dripping(head, seconds=3.0) as url:
+        reader = GitPolicies(api_url=url, bounds=Bounds(timeout_s=2.0, total_s=0.2))
+        started = time.monotonic()
+        refused(lambda: reader.read(REF), "did not send the file within 0.2 s")
+        assert time.monotonic() - started < 2.0
 
 
 def test_a_server_that_is_not_there_is_told():

@@ -6,6 +6,7 @@ import pytest
 from scan_facts import NOW, facts_of, policy_of
 
 from sdi_gate.policy.evaluate import judge
+from sdi_gate.policy.facts import ModelIdentity
 from sdi_gate.policy.verdict import Status
 from sdi_gate.signals.interface import Estimate
 
@@ -30,3 +31,24 @@ def test_a_name_in_other_case_gets_the_strictest_that_could_apply(name: str):
     both = [strict, {"match": {"model": name}, "limits": {"sdi": {"fail": 0.6}}}]
     policy = policy_of({"sdi": {"fail": 0.05}}, match=both)
     assert judge(policy, found, now=NOW).status is Status.PASS
+
+
+QUANTISED = {
+    "none": ("none", "none", Status.PASS),
+    "a method called like none": ("none", "none-at-all", Status.FAIL),
+    "another none": ("none-at-all", "none", Status.FAIL),
+    "one type of a method": ("fp8", "fp8-block-128-by-128", Status.PASS),
+    "another type of the method": ("fp8-channel", "fp8-block-128-by-128", Status.FAIL),
+    "the method for one type": ("fp8-block-128-by-128", "fp8", Status.FAIL),
+    "a method that goes on": ("fp8", "fp80", Status.FAIL),
+}
+
+
+@pytest.mark.parametrize(("entry", "method", "status"), QUANTISED.values(), ids=QUANTISED)
+def test_an_entry_for_a_method_is_for_its_types_and_that_for_none_is_for_none(
+    entry: str, method: str, status: Status
+):
+    policy = policy_of({"sdi": {"fail": 0.9}}, **{"allowed-quantisations": [entry]})
+    candidate = ModelIdentity(reference="x", quantisation=method)
+    found = facts_of(sdi=Estimate(value=0.5), candidate=candidate)
+    assert judge(policy, found, now=NOW).status is status

@@ -301,8 +301,27 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "not-a-number": (GOOD.replace("0.5", "{a: 1}"), ["6:11: .* a number, got keys with values be"]),
     "text": (GOOD.replace("0.5", "half"), ["6:11: .* expected a number, got the text 'half'$"]),
-    "percent": (GOOD.replace("0.5", "5%"), ["6:11: .* expected a number, got the text '5%'$"]),
-    "comma": (GOOD.replace("0.5", "0,5"), ["6:11: .* got the text '0,5'$"]),
+    "percent": (
+        GOOD.replace("0.5", "5%"),
+        ["6:11: .* expected a number, got the text '5%'; write 0.05, which is '5%'$"],
+    ),
+    "thousands": (GOOD.replace("0.5", "1,000.5"), ["6:11: .* got the text '1,000.5'$"]),
+    "number-beside-the-key": (
+        GOOD.replace("\n    fail: 0.5", " 0.5"),
+        ["5:8: .* expected keys with values below it, got the number 0.5; write fail: 0.5 below"],
+    ),
+    "no-blank-after-the-colon": (
+        GOOD.replace("fail: 0.5", "fail:0.5"),
+        ["6:5: limits.sdi: .* got the text 'fail:0.5'; write a blank after 'fail:'$"],
+    ),
+    "indented-too-far": (
+        GOOD.replace("    fail", "    warn: 0.1\n      fail"),
+        ["7:11: .*mapping values are not allowed here; indent the line like its neighbours, and"],
+    ),
+    "comma": (
+        GOOD.replace("0.5", "0,5"),
+        ["6:11: .* got the text '0,5'; write 0.5, with a point$"],
+    ),
     "exponent": (GOOD.replace("0.5", "1e-3"), [r"6:11: .* got the text '1e-3'; write 0\.001$"]),
     "whole-exponent": (GOOD.replace("0.5", "1e3"), ["6:11: .* got the text '1e3'; write 1000$"]),
     "tiny": (GOOD.replace("0.5", "1e-9"), [r"6:11: .* '1e-9'; write 0\.000000001$"]),
@@ -421,7 +440,10 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "scalar": ("\n hello\n", ["2:2: expected a mapping .* holds nothing but text$"]),
     "list": ("- kind: Policy\n", ["1:1: expected a mapping .* the file holds a list$"]),
     "syntax": (GOOD + "mode: [\n", ["8:1: the file cannot be read as YAML: while parsing a flow"]),
-    "tab": (GOOD + "\tmode: warn\n", ["7:1: the file cannot be read as YAML: .*cannot start any"]),
+    "tab": (
+        GOOD + "\tmode: warn\n",
+        ["7:1: the file cannot be read as YAML: .*; indent with blanks in"],
+    ),
     "no-escape": (
         GOOD + 'mode: "\\UFFFFFFFF"\n',
         ["7:10: .* read as YAML: a number out of range"],

@@ -240,13 +240,13 @@ def test_a_document_from_before_there_were_three_modes_is_still_read(enforced, m
 
 
 MODELS = {
-    "another name": (
-        lambda plain: plain["base"].update(name="org/other"),
-        "base: .*the name of 'hf:org/base' is another one than 'org/other'",
+    "a name that is none": (
+        lambda plain: plain["base"].update(name="org/other/third"),
+        "base: .*'hf:org/base' cannot have the name 'org/other/third' on the Hub",
     ),
     "a folder with a name": (
         lambda plain: plain["base"].update(reference="file:base"),
-        "base: .*the name of 'file:base' is another one",
+        "base: .*'file:base' cannot have the name 'org/base' on the Hub",
     ),
     "quantised and not": (
         lambda plain: plain["candidate"].update(quantisation_method="none", quantisation="fp8"),
@@ -264,6 +264,27 @@ def test_a_model_that_contradicts_itself_is_refused(change, message):
     plain = json.loads(dump(report_documents.failing()))
     change(plain)
     with pytest.raises(UsageError, match=message):
+        load(json.dumps(plain).encode(), "r.json")
+
+
+def test_the_hub_may_call_a_model_otherwise_than_its_user():
+    plain = json.loads(dump(report_documents.failing()))
+    plain["base"]["name"] = "Org/Renamed"
+    assert load(json.dumps(plain).encode(), "r.json").base.name == "Org/Renamed"
+
+
+SIGNED = {
+    "verified by no key": {"signature": "verified", "signature_key": None},
+    "not checked by a key": {"signature": "not-checked", "signature_key": f"sha256:{'0' * 16}"},
+    "unknown by a key": {"signature": None, "signature_key": f"sha256:{'0' * 16}"},
+}
+
+
+@pytest.mark.parametrize("change", SIGNED.values(), ids=SIGNED)
+def test_a_signature_is_verified_by_a_key_and_by_none_otherwise(change):
+    plain = json.loads(dump(report_documents.failing()))
+    plain["verdict"].update(change)
+    with pytest.raises(UsageError, match="a signature is verified by a key"):
         load(json.dumps(plain).encode(), "r.json")
 
 

@@ -902,6 +902,7 @@ def test_the_provenance_names_the_policy_with_all_that_is_known_of_it():
     found = rows(build_view(docs.waived()).provenance, "settings")
     assert found["policy"][1] == "production, version 2.1, revision 7"
     assert found["policy digest"][1] == docs.waived().verdict.policy_digest
+    assert found["policy signature"][1] == "verified with key sha256:0123456789abcdef"
     assert found["policy mode"][1] == "enforce"
     assert found["policy file"][1] == "policies/production.yml"
     assert found["policy extends"][1] == "policies/default.yml"
@@ -909,6 +910,14 @@ def test_the_provenance_names_the_policy_with_all_that_is_known_of_it():
     assert found["policy owner"][1] == "model-governance"
     assert found["policy contact"][1] == "governance@example.com"
     assert found["registered as"][1] == "tune"
+
+
+def test_the_provenance_says_that_a_signature_was_not_checked_and_nothing_if_that_is_unknown():
+    def settings(document):
+        return rows(build_view(document).provenance, "settings")
+
+    assert settings(docs.warned())["policy signature"][1] == "not checked"
+    assert "policy signature" not in settings(docs.failing())
 
 
 def test_the_upper_end_of_an_interval_is_what_was_held():

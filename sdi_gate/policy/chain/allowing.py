@@ -9,6 +9,8 @@ from sdi_gate.policy.format.provisions import AllowedBase
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+NO_QUANTISATION = "none"
+
 
 def common_names(a: frozenset[str], b: frozenset[str]) -> frozenset[str]:
     """Return the names that both lists have.
@@ -32,8 +34,11 @@ def covers_quantisation(entry: str, quantisation: str) -> bool:
 
     Returns:
         Whether they are the same, or the entry names the method and the other one of its types.
+        No quantisation, ``none``, has no types.
     """
-    return quantisation == entry or quantisation.startswith(f"{entry}-")
+    if quantisation == entry:
+        return True
+    return entry != NO_QUANTISATION and quantisation.startswith(f"{entry}-")
 
 
 def common_quantisations(a: frozenset[str], b: frozenset[str]) -> frozenset[str]:

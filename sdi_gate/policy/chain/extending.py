@@ -14,6 +14,7 @@ from sdi_gate.policy.chain.references import PolicyRef, ReferenceFormError, Sche
 from sdi_gate.policy.chain.rules import rules_of
 from sdi_gate.policy.chain.tightening import loosening_problems
 from sdi_gate.policy.chain.waivers import waiver_problems
+from sdi_gate.policy.format.files import read_at_most
 from sdi_gate.policy.format.places import Problem
 from sdi_gate.policy.format.reading import MAX_SIZE_BYTES, listed, read_model
 from sdi_gate.policy.format.schema import Policy
@@ -47,7 +48,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         PolicyError: If it cannot be read.
     """
     try:
-        return _content(path)
+        return read_at_most(path, MAX_SIZE_BYTES)
     except OSError as exc:
         msg = f"{path}: the policy cannot be read: {exc.strerror}"
         raise PolicyError(msg, hint=HINT) from exc
@@ -85,11 +86,6 @@ class _Step:
 
     ref: PolicyRef
     level: Level
-
-
-def _content(path: str | os.PathLike[str]) -> bytes:
-    with open(path, "rb") as stream:  # noqa: PTH123 - any path-like is welcome
-        return stream.read(MAX_SIZE_BYTES + 1)
 
 
 def _read(content: bytes, path: str) -> Level:
@@ -133,7 +129,7 @@ def _identity(ref: PolicyRef) -> str:
 def _fetch(step: _Step, ref: PolicyRef, sources: PolicySources | None) -> Level:
     if ref.scheme is Scheme.FILE:
         try:
-            return _read(_content(ref.path), ref.path)
+            return _read(read_at_most(ref.path, MAX_SIZE_BYTES), ref.path)
         except OSError as exc:
             why = f"{ref} cannot be read: {exc.strerror}"
             raise _refusal(step.level, why) from exc

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -19,6 +20,7 @@ MAX_SIGNATURE_BYTES = 4_096
 MAX_KEY_BYTES = 16_384
 
 _SIGNATURE_BYTES = 64
+_FINGERPRINT_DIGITS = 16
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 _SSH = b"ssh-ed25519"
 _SSH_KIND = re.compile(rb"(ssh|sk-ssh|ecdsa|sk-ecdsa)-[a-z0-9@.-]{1,60}")
@@ -78,6 +80,22 @@ def read_public_key(content: bytes) -> Ed25519PublicKey:
         msg = f"the file holds a public key of the kind {kind}; {_EXPECTED_KEY}"
         raise SignatureError(msg)
     return key
+
+
+def fingerprint_of(public_key: bytes) -> str:
+    """Return what a report calls a key: the same for each form in which the key is written.
+
+    Args:
+        public_key: Content of a key file.
+
+    Returns:
+        ``sha256:`` and the first 16 hex digits of the digest of the key's 32 raw bytes.
+
+    Raises:
+        SignatureError: If the content is no Ed25519 public key.
+    """  # noqa: DOC502 - raised by the reader
+    raw = read_public_key(public_key).public_bytes_raw()
+    return f"sha256:{hashlib.sha256(raw).hexdigest()[:_FINGERPRINT_DIGITS]}"
 
 
 def read_signatures(content: bytes) -> tuple[bytes, ...]:

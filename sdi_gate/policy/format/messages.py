@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -36,6 +37,8 @@ _LENGTHS = {
     "too_long": ("max_length", "at most", "entry"),
     "too_short": ("min_length", "at least", "entry"),
 }
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"0,[0-9]{1,6}", re.ASCII)
 # More places than these do not help a reader.
 _MAX_HOMES = 3
 
@@ -60,7 +63,7 @@ def message_of(fault: Fault, model: type[BaseModel] | None) -> str:
             advice = _advice("float_type", value) if "float_type" in fault.expected else ""
             return _expected(_one_of([_TYPES[kind] for kind in fault.expected]), value) + advice
         case kind if kind in _TYPES:
-            return _expected(_TYPES[kind], value) + _advice(kind, value)
+            return _expected(_TYPES[kind], value) + (_advice(kind, value) or _as_keys(fault, model))
         case "string_pattern_mismatch":
             pattern = context["pattern"]
             return _expected(EXPECTED.get(pattern, f"text that matches {pattern}"), value)
@@ -146,7 +149,23 @@ def _advice(kind: str, value: object) -> str:
     return ""
 
 
+def _as_keys(fault: Fault, model: type[BaseModel] | None) -> str:
+    """Return how to write keys below a key, where a value stands beside it."""
+    if fault.kind not in {"dict_type", "model_type"} or isinstance(fault.value, (bool, list)):
+        return ""
+    known = known_keys(model, fault.path) if model is not None else ()
+    if isinstance(fault.value, str):
+        key, colon, _ = fault.value.partition(":")
+        return f"; write a blank after {quoted(key + colon)}" if colon and key in known else ""
+    return f"; write fail: {fault.value} below it" if "fail" in known else ""
+
+
 def _number_advice(text: str) -> str:
+    percent = _PERCENT.fullmatch(text)
+    if percent:
+        return f"; write {_decimal(float(Decimal(percent[1]) / 100))}, which is {quoted(text)}"
+    if _DECIMAL_COMMA.fullmatch(text):
+        return f"; write {text.replace(',', '.')}, with a point"
     try:
         number = float(text)
     except ValueError:

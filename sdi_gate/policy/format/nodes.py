@@ -71,11 +71,21 @@ def read_document(text: str) -> Document:
         document.problems.append(Problem(Place(found + 1, column + 1), message))
     except yaml.MarkedYAMLError as error:
         message = " ".join(part for part in (error.context, error.problem) if part)
-        message = f"the file cannot be read as YAML: {message[:200]}"
+        message = f"the file cannot be read as YAML: {message[:200]}{_remedy(error.problem)}"
         document.problems.append(Problem(_place(error.problem_mark), message))
     else:
         _read_root(node, document)
     return document
+
+
+def _remedy(problem: str | None) -> str:
+    """Return what to try; nothing where YAML's own words do not say what was meant."""
+    said = problem or ""
+    if "'\\t'" in said:
+        return "; indent with blanks in place of tabs"
+    if "mapping values are not allowed" in said:
+        return "; indent the line like its neighbours, and put text that holds a colon in quotes"
+    return ""
 
 
 def _misleading(text: str) -> Iterator[Problem]:

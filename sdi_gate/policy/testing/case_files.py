@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdi_gate.errors import PolicyError, UsageError
+from sdi_gate.policy.format.files import read_at_most
 from sdi_gate.policy.format.places import Place, Problem, dotted, quoted
 from sdi_gate.policy.format.reading import MAX_SIZE_BYTES, listed, read_model
 from sdi_gate.policy.testing.cases import Case, Expect, Given, PolicyTest
@@ -112,8 +113,7 @@ def read_cases(path: Path) -> CaseFile:
             problem with file, line and column.
     """
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_SIZE_BYTES + 1)
+        content = read_at_most(path, MAX_SIZE_BYTES)
     except OSError as exc:
         msg = f"{path}: the policy test cannot be read: {exc.strerror}"
         raise PolicyError(msg, hint=HINT) from exc
