@@ -254,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {}, data)
         elif is_large(name):
             headers |= {"X-Linked-Etag": f'"{sha256(data)}"', "X-Linked-Size": str(len(data))}
-            location = f"{self.hub.cdn_url}/{sha256(data)}?signature=secret"
+            location = f"{self.hub.cdn_url}/{sha256(data)}?signature=of-the-link"
             self._send(302, headers | {"Location": location})
         else:
             headers |= {"ETag": f'"{git_sha1(data)}"'}

@@ -57,7 +57,8 @@ def test_models_of_a_hub_are_judged_and_named_by_commit(hub, tmp_path):
 
     # Neither the token nor the signature of a link is shown, even to whoever asks for more.
     shown = done.stdout + done.stderr + report + json.dumps(result)
-    assert "signature" not in shown
+    assert "signature=" not in shown
+    assert "of-the-link" not in shown
     assert TOKEN not in shown
     assert {request.token for request in hub.requests if "/cdn/" in request.path} == {None}
 
