@@ -170,9 +170,9 @@ def _waiver(waiver: Waiver | None) -> str:
         return "none"
     weights = f" with weights {waiver.candidate_digest}" if waiver.candidate_digest else ""
     return (
-        f"{waiver.metric} fails at {waiver.limit!r} for {waiver.model}{weights} from"
-        f" {waiver.granted} to {waiver.expires}, approved by {waiver.approved_by}:"
-        f" {waiver.reason.strip()}"
+        f"the limit of its own file on {waiver.metric} fails at {waiver.limit!r} for"
+        f" {waiver.model}{weights} from {waiver.granted} to {waiver.expires}, approved by"
+        f" {waiver.approved_by}: {waiver.reason.strip()}"
     )
 
 

@@ -40,10 +40,12 @@ class WaiverDay:
         waiver = self.waiver
         weights = f" with weights {waiver.candidate_digest}" if waiver.candidate_digest else ""
         ticket = f", ticket {waiver.ticket}" if waiver.ticket else ""
+        # A limit of another file of the chain is not raised, and may well hold in its place.
         return visible(
-            f"{waiver.id}, {self.state}: {waiver.metric} fails at {plain(waiver.limit)} for"
-            f" {waiver.model}{weights} from {waiver.granted} to {waiver.expires}, asked for by"
-            f" {waiver.owner}, approved by {waiver.approved_by}{ticket}: {waiver.reason.strip()}"
+            f"{waiver.id}, {self.state}: the limit of its own file on {waiver.metric} fails at"
+            f" {plain(waiver.limit)} for {waiver.model}{weights} from {waiver.granted} to"
+            f" {waiver.expires}, asked for by {waiver.owner}, approved by"
+            f" {waiver.approved_by}{ticket}: {waiver.reason.strip()}"
         )
 
 
