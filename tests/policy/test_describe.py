@@ -28,7 +28,8 @@ For family llama:
   behaviour.nll-change: warns above 0.05, fails above 0.2 (loosened)
 Waivers, as they stand on 2026-01-20:
   W-1, expiring: the limit of its own file on behaviour.nll-change fails at 0.3 for tune from \
-2026-01-01 to 2026-01-31, asked for by research, approved by risk-committee: The new domain is meant to be read otherwise.  \
+2026-01-01 to 2026-01-31, asked for by research, approved by risk-committee: \
+The new domain is meant to be read otherwise.  \
 [@child.yml:17]
 Documentation copied into reports: reviewer"""
 EVERY_DEMAND = """mode: observe
