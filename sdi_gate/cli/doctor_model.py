@@ -148,6 +148,7 @@ def _shape_of_config(ref: ModelRef, folder: Path) -> ModelShape:
     try:
         skeleton = describe(build_bounded(config, _MOST_TENSORS))
     except Exception as exc:
+        # A hostile configuration can fail anywhere in transformers.
         msg = f"transformers cannot make a model of {CONFIG} of {ref}: {type(exc).__name__}: {exc}"
         hint = "give its size instead, such as --model 7B"
         raise FormatError(msg[:400], hint=hint) from exc

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from sdi_gate.cli.cache import cache
 from sdi_gate.cli.calibrate import calibrate
+from sdi_gate.cli.ending import end_with, run_guarded
 from sdi_gate.cli.options import PATH, RegisteredName, ScanOptions, scan_options
-from sdi_gate.cli.output import VisibleFormatter, fail, have_stderr, printable, put, say, settle
+from sdi_gate.cli.output import VisibleFormatter, printable, put, say
 from sdi_gate.cli.policy import policy_group
 from sdi_gate.cli.policy_options import open_policy, signature_line, trust_options
 from sdi_gate.cli.profile import profile
 from sdi_gate.cli.study import study
-from sdi_gate.errors import ExitCode, SdiGateError, UsageError
+from sdi_gate.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,54 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code; see `sdi_gate.errors`.
     """
-    have_stderr()
-    try:
-        code = cli.main(arguments, prog_name="sdi-gate", standalone_mode=False)
-    except click.ClickException as exc:
-        with suppress(OSError):
-            exc.show(sys.stderr)
-        return ExitCode.USAGE
-    except SdiGateError as exc:
-        fail(exc)
-        return exc.exit_code
-    except KeyboardInterrupt:
-        return _interrupted()
-    except click.Abort as exc:
-        # click makes one of these from an interrupt, and from an end of file that nobody expected.
-        return _crashed(exc.__cause__) if isinstance(exc.__cause__, EOFError) else _interrupted()
-    except BaseException as exc:  # noqa: BLE001 - the one place that catches everything
-        # Not Exception alone: a panic of a library in Rust is none, and a library that ends the
-        # process by itself must not end it with a 0. What fails while an interrupt is dealt with
-        # is an interrupt still.
-        interrupted = isinstance(exc.__context__, KeyboardInterrupt)
-        return _interrupted() if interrupted else _crashed(exc)
-    return int(code or ExitCode.OK)
-
-
-def _interrupted() -> int:
-    say("interrupted: no verdict was reached")
-    return ExitCode.INTERRUPTED
-
-
-def _crashed(exc: BaseException) -> int:
-    # A gate that crashed says that it judged nothing.
-    _logger.debug("internal error", exc_info=exc)
-    say(f"internal error: {type(exc).__name__}: no verdict was reached")
-    say("hint: sdi-gate --verbose … shows where; please report it")
-    return ExitCode.BUG
+    return run_guarded(lambda: cli.main(arguments, prog_name="sdi-gate", standalone_mode=False))
 
 
 def entry() -> None:
     """Run the command line and end the process with its exit code."""
-    try:
-        code = main()
-    except KeyboardInterrupt:  # the second one, while the first was dealt with
-        code = ExitCode.INTERRUPTED
-    # The code stands: an interrupt while threads and files are closed shall not change it.
-    with suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    settle()
-    sys.exit(code)
+    end_with(main)
 
 
 class _SayingHandler(logging.Handler):
@@ -179,7 +136,7 @@ def scan(options: ScanOptions) -> int:
 def report(result: Path, form: str) -> None:
     """Render a result.json again, without measuring; the exit code is 0 whatever it says."""
     from sdi_gate.cli.rendering import render_document  # noqa: PLC0415
-    from sdi_gate.policy.format.files import read_at_most  # noqa: PLC0415
+    from sdi_gate.files import read_at_most  # noqa: PLC0415
     from sdi_gate.report.document import MAX_BYTES, load  # noqa: PLC0415
 
     try:

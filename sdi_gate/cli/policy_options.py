@@ -191,8 +191,8 @@ def _expectations(path: Path, trust: TrustOptions) -> Expectations:
     )
     if trust.policy_public_key is None:
         return expected
+    from sdi_gate.files import read_at_most  # noqa: PLC0415
     from sdi_gate.policy.chain.signatures import MAX_KEY_BYTES, MAX_SIGNATURE_BYTES  # noqa: PLC0415
-    from sdi_gate.policy.format.files import read_at_most  # noqa: PLC0415
 
     try:
         public_key = read_at_most(trust.policy_public_key, MAX_KEY_BYTES)

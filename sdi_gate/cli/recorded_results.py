@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdi_gate.errors import UsageError
-from sdi_gate.policy.format.files import read_at_most
+from sdi_gate.files import read_at_most
 from sdi_gate.policy.format.spelling import visible
 from sdi_gate.policy.telling.history import Recorded, RecordedVerdict
 from sdi_gate.policy.verdict import Status

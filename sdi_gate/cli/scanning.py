@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sdi_gate.cli.options import ScanOptions
+    from sdi_gate.gate.result import Judgement
     from sdi_gate.models.snapshot import ModelSource
     from sdi_gate.policy.facts import Tier
     from sdi_gate.policy.loader import LoadedPolicy
+    from sdi_gate.report.document import ResultDocument
 
 _logger = logging.getLogger(__name__)
 # Who logs what a scan will do and what it cuts.
@@ -64,6 +66,26 @@ def run(
     Returns:
         The exit code. A report that cannot be written turns a 0 into a 6 and hides no 10 or 11.
     """
+    document, judgement = examine(options, policy, registered_name)
+    code = judgement.verdict.exit_code if judgement is not None else ExitCode.OK
+    published = publish(document, options.out, code)
+    warn(judgement)
+    return published
+
+
+def examine(
+    options: ScanOptions, policy: LoadedPolicy | None, registered_name: str | None = None
+) -> tuple[ResultDocument, Judgement | None]:
+    """Measure, and judge if there is a policy; write nothing.
+
+    Args:
+        options: What was asked for; of its output folder a former report is removed.
+        policy: The policy; None to measure only.
+        registered_name: Name in the registry that was given for the candidate.
+
+    Returns:
+        The result document, and the judgement that is in it.
+    """
     request = make_request(options, policy, registered_name)
     prepare_folder(options.out)
     set_up(options.threads, request.device)
@@ -72,11 +94,7 @@ def run(
         effects = Effects(sources=sources, progress=progress)
         result = run_scan(request, effects)
     judgement = judge_scan(result, policy, effects.now()) if policy is not None else None
-    document = build_document(result, judgement)
-    code = judgement.verdict.exit_code if judgement is not None else ExitCode.OK
-    published = publish(document, options.out, code)
-    warn(judgement)
-    return published
+    return build_document(result, judgement), judgement
 
 
 def make_request(

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from huggingface_hub import HfApi, constants, get_token
 
 # It is in this module's documentation, yet it does not mark what it exports.
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from sdi_gate.errors import AccessError, IntegrityError, StorageError, UnreachableError
+from sdi_gate.errors import IntegrityError, StorageError, UnreachableError
 from sdi_gate.integrations.hub_cache import COMMIT, DIGEST, CachedRepo, PromisedFile
-from sdi_gate.integrations.hub_errors import host_of, translated
+from sdi_gate.integrations.hub_client import HubClient
+from sdi_gate.integrations.hub_errors import translated
 from sdi_gate.integrations.hub_meter import Meter
 from sdi_gate.models.inspection import (
     check_contents,
@@ -45,6 +42,7 @@ from sdi_gate.models.snapshot import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
@@ -52,7 +50,6 @@ if TYPE_CHECKING:
     from sdi_gate.progress import Progress
 
 _DEFAULT_REVISION = "main"
-_TOKEN = re.compile(r"[!-~]+")
 _MIB = 1 << 20
 
 
@@ -64,40 +61,8 @@ class _Listing:
     called: str | None
 
 
-class HubSource:
-    """Fetch models from the Hub (``hf:``) into the cache that its other clients share.
-
-    What is None is left to the client's own reading of HF_TOKEN, HF_ENDPOINT, HF_HOME and
-    HF_HUB_OFFLINE.
-
-    Args:
-        token: Token that may read the models.
-        endpoint: URL of the Hub.
-        cache_folder: Folder of the cache.
-        offline: Whether to use the cache only.
-        timeout_s: How long to wait for an answer about a model or a file.
-    """
-
-    def __init__(
-        self,
-        *,
-        token: str | None = None,
-        endpoint: str | None = None,
-        cache_folder: Path | None = None,
-        offline: bool | None = None,
-        timeout_s: float = 10.0,
-    ) -> None:
-        # An Actions secret that is not set arrives as an empty string.
-        self._token = token or None
-        self._endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
-        self._cache_folder = Path(cache_folder or constants.HF_HUB_CACHE).absolute()
-        self._offline = constants.HF_HUB_OFFLINE if offline is None else offline
-        self._timeout_s = timeout_s
-        self._api = HfApi(endpoint=self._endpoint, token=self._token, library_name="sdi-gate")
-
-    def __repr__(self) -> str:
-        """Return the source without its token."""
-        return f"HubSource(endpoint={host_of(self._endpoint)!r}, offline={self._offline})"
+class HubSource(HubClient):
+    """Fetch models from the Hub (``hf:``); see `HubClient` for what it is given."""
 
     def fetch(self, ref: ModelRef, progress: Progress) -> ModelSnapshot:
         """See `ModelSource.fetch`.
@@ -148,14 +113,6 @@ class HubSource:
             wanted=tuple(_promise(siblings[name], ref) for name in select_wanted(siblings)),
             called=_name_of(info, ref),
         )
-
-    def _check_token(self, ref: ModelRef) -> None:
-        # Looked at before it is sent: the errors of the layers below would quote it.
-        with translated(ref, self._endpoint):
-            token = get_token() if self._token is None else self._token
-        if token is not None and not _TOKEN.fullmatch(token):
-            msg = f"the token for {ref} holds a space, a line break or another character that"
-            raise AccessError(f"{msg} no token has", hint="set HF_TOKEN again, to the token alone")
 
     def _download(self, ref: ModelRef, repo: CachedRepo, listing: _Listing, meter: Meter) -> None:
         small = [file for file in listing.wanted if is_inspected(file.name)]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from huggingface_hub import HfApi, constants, get_token, hf_hub_url
+from huggingface_hub import hf_hub_url
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
 # It is in this module's documentation, yet it does not mark what it exports.
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from sdi_gate.errors import AccessError, IntegrityError, NotFoundError, PolicyError, SourceError
+from sdi_gate.errors import IntegrityError, NotFoundError, PolicyError, SourceError
 from sdi_gate.integrations.hub_cache import DIGEST, CachedRepo, PromisedFile
-from sdi_gate.integrations.hub_errors import host_of, translated
+from sdi_gate.integrations.hub_client import HubClient
+from sdi_gate.integrations.hub_errors import translated
 from sdi_gate.integrations.hub_meter import Meter
 from sdi_gate.models.ref import ModelRef, Scheme
 from sdi_gate.policy.format.reading import MAX_SIZE_BYTES
@@ -25,44 +24,9 @@ if TYPE_CHECKING:
 
     from sdi_gate.policy.chain.references import PolicyRef
 
-_TIMEOUT_S = 10.0
-_TOKEN = re.compile(r"[!-~]+")
 
-
-class HubPolicies:
-    """Read policies from the Hub (``hf:``) through the cache that its other clients share.
-
-    What is None is left to the client's own reading of HF_TOKEN, HF_ENDPOINT, HF_HOME and
-    HF_HUB_OFFLINE.
-
-    Args:
-        token: Token that may read the repositories.
-        endpoint: URL of the Hub.
-        cache_folder: Folder of the cache.
-        offline: Whether to use the cache only.
-        timeout_s: How long to wait for an answer about a file.
-    """
-
-    def __init__(
-        self,
-        *,
-        token: str | None = None,
-        endpoint: str | None = None,
-        cache_folder: Path | None = None,
-        offline: bool | None = None,
-        timeout_s: float = _TIMEOUT_S,
-    ) -> None:
-        # An Actions secret that is not set arrives as an empty string.
-        self._token = token or None
-        self._endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
-        self._cache_folder = Path(cache_folder or constants.HF_HUB_CACHE).absolute()
-        self._offline = constants.HF_HUB_OFFLINE if offline is None else offline
-        self._timeout_s = timeout_s
-        self._api = HfApi(endpoint=self._endpoint, token=self._token, library_name="sdi-gate")
-
-    def __repr__(self) -> str:
-        """Return the reader without its token."""
-        return f"HubPolicies(endpoint={host_of(self._endpoint)!r}, offline={self._offline})"
+class HubPolicies(HubClient):
+    """Read policies from the Hub (``hf:``); see `HubClient` for what it is given."""
 
     def read(self, ref: PolicyRef) -> bytes:
         """See `PolicySources.read`.
@@ -105,14 +69,6 @@ class HubPolicies:
                 msg = f"{model} has no file {ref.path!r}"
                 raise NotFoundError(msg, hint="check the path and the commit") from exc
         return _checked(found, ref)
-
-    def _check_token(self, model: ModelRef) -> None:
-        # Looked at before it is sent: the errors of the layers below would quote it.
-        with translated(model, self._endpoint):
-            token = get_token() if self._token is None else self._token
-        if token is not None and not _TOKEN.fullmatch(token):
-            msg = f"the token for {model} holds a space, a line break or another character that"
-            raise AccessError(f"{msg} no token has", hint="set HF_TOKEN again, to the token alone")
 
     def _download(self, ref: PolicyRef, model: ModelRef, promised: PromisedFile) -> None:
         # The meter ends the transfer of a server that sends far more than it promised.

@@ -9,6 +9,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from sdi_gate.errors import FormatError, UsageError
+from sdi_gate.files import read_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -175,8 +176,7 @@ def load_file(path: Path) -> ProbeSet:
         UsageError: If the file cannot be read, a line is not a sample, or a stratum is too small.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        content = read_at_most(path, _MAX_BYTES)
     except OSError as exc:
         msg = f"cannot read the probe set {str(path)!r}: {exc.strerror}"
         raise UsageError(msg, hint="check the path given with --probe") from exc

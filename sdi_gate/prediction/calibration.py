@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from sdi_gate.errors import UsageError
+from sdi_gate.files import read_at_most
 from sdi_gate.prediction.schema import (
     FORMULA_VERSION,
     CalibrationStatus,
@@ -158,8 +159,7 @@ def load_file(path: Path) -> Calibration:
     """
     hint = "give a file that sdi-gate calibrate wrote"
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        data = read_at_most(path, _MAX_BYTES)
     except OSError as exc:
         msg = f"cannot read the calibration {str(path)!r}: {exc.strerror}"
         raise UsageError(msg, hint=hint) from exc

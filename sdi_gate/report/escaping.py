@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import NewType
 
@@ -21,6 +22,8 @@ _REFERENCES = {
     "#": f"\\#{_BREAK}",
     **{char: f"\\{char}" for char in "\\`*[]~$"},
 }
+# What GitHub looks for in the text that HTML gives, where a backslash escapes nothing.
+_IN_HTML = re.compile(r"[@#$]")
 _SPECIAL = re.compile("|".join(map(re.escape, _REFERENCES)))
 # Underscores inside a word never start emphasis; elsewhere they can.
 _UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
@@ -52,6 +55,21 @@ def escape_markdown(text: str) -> SafeText:
     escaped = _UNDERSCORE.sub(r"\\_", escaped)
     escaped = _LINE_START.sub(_at_line_start, escaped)
     return SafeText(escaped)
+
+
+def escape_html(text: str) -> SafeText:
+    """Escape text for an HTML element in GitHub's Markdown in which Markdown means nothing.
+
+    Args:
+        text: One line of text.
+
+    Returns:
+        Text that is shown as it was, and is neither HTML, a link nor a mention.
+    """
+    escaped = text
+    for pattern, replacement in _LINKS:
+        escaped = pattern.sub(replacement, escaped)
+    return SafeText(html.escape(_IN_HTML.sub(rf"\g<0>{_BREAK}", escaped), quote=False))
 
 
 def escape_mermaid(text: str) -> SafeText:

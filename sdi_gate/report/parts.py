@@ -50,12 +50,21 @@ class Table:
     @property
     def omission(self) -> str:
         """Return a sentence on the rows that are not shown; empty if all are."""
+        return self.omission_from("result.json")
+
+    def omission_from(self, file: str) -> str:
+        """Say which rows are not shown.
+
+        Args:
+            file: Name of the file that has all.
+
+        Returns:
+            A sentence; empty if all are shown.
+        """
         missing = self.total - len(self.rows)
         if missing == 0:
             return ""
-        return (
-            f"{count(missing)} of {count(self.total)} {self.nouns} not shown; result.json has all."
-        )
+        return f"{count(missing)} of {count(self.total)} {self.nouns} not shown; {file} has all."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,8 +56,13 @@ def consequence(verdict: VerdictEntry) -> str:
         verdict: The verdict.
 
     Returns:
-        One sentence, with the policy and its match blocks that hold.
+        One sentence, with the policy and its match blocks that hold; then its digest.
     """
+    # Last, and without a full stop: it is there to be copied.
+    return f"{_gate(verdict)} Policy digest: {clean(verdict.policy_digest)}"
+
+
+def _gate(verdict: VerdictEntry) -> str:
     named = listed(verdict.blocks, _MAX_BLOCKS, _LIST_LIMIT)
     held = f", with what it says for {named}," if verdict.blocks else ""
     policy = f"policy {clean(verdict.policy_name)}{held}"

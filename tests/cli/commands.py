@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 from tiny_models import tiny_probe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 PROJECT = Path(__file__).parents[2]
 POLICIES = PROJECT / "policies"
@@ -77,6 +79,23 @@ def assert_one_clear_error(ended: Ended, code: int, *words: str) -> None:
     assert "Traceback" not in ended.err, shown
     assert "internal error" not in ended.err, shown
     assert all(word in ended.err for word in words), shown
+
+
+@contextmanager
+def nobody_writing_to(pipe: Path) -> Iterator[None]:
+    """Make a pipe that nobody writes to; whoever waits for it all the same waits five seconds."""
+    os.mkfifo(pipe)
+    late = threading.Timer(5.0, _close_a_writer_of, [pipe])
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
+
+
+def _close_a_writer_of(pipe: Path) -> None:
+    with suppress(OSError):
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
 
 
 def result_of(folder: Path) -> dict:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-import threading
-from contextlib import suppress
 
 import click
 import pytest
-from commands import POLICIES, assert_one_clear_error, environment, run_process
+from commands import (
+    POLICIES,
+    assert_one_clear_error,
+    environment,
+    nobody_writing_to,
+    run_process,
+)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from git_host import GitHost
@@ -176,22 +179,13 @@ def test_a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for(
     command, run_here, policy, key, tmp_path
 ):
     pipe = tmp_path / "pipe.test.yml"
-    os.mkfifo(pipe)
     child = tmp_path / "child.yml"
     child.write_text(policy.read_text().replace("limits:", f"extends: ./{pipe.name}\nlimits:"))
     files = {"PIPE": pipe, "POLICY": policy, "KEY": key, "CHILD": child}
-    # Whoever waits all the same shall not wait for ever.
-    late = threading.Timer(5.0, close_a_writer_of, [pipe])
-    late.start()
-    ended = run_here(*(files.get(word, word) for word in command))
-    late.cancel()
+    with nobody_writing_to(pipe):
+        ended = run_here(*(files.get(word, word) for word in command))
     assert ended.code == (2 if command[1] == "replay" or command[0] == "report" else 3)
     assert "it is not a regular file" in ended.err
-
-
-def close_a_writer_of(pipe):
-    with suppress(OSError):
-        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
 
 
 def test_a_changed_policy_is_refused_and_so_is_another_digest(run_here, policy, key, sign):

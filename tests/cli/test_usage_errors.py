@@ -3,7 +3,13 @@ import sys
 
 import pytest
 import torch
-from commands import assert_one_clear_error, environment, references, run_process
+from commands import (
+    assert_one_clear_error,
+    environment,
+    nobody_writing_to,
+    references,
+    run_process,
+)
 
 from sdi_gate.cli.options import Duration
 from sdi_gate.cli.scanning import choose_dtype
@@ -162,6 +168,20 @@ def test_a_bad_probe_set_is_an_error_before_any_model_is_fetched(
         path.write_bytes(content)
     missing = references(tmp_path / "missing", tmp_path / "missing")
     assert_one_clear_error(run_here("scan", *missing, "--probe", path), 2, words, path.name)
+
+
+@pytest.mark.parametrize(
+    ("option", "what"), [("--probe", "probe set"), ("--calibration", "calibration")]
+)
+def test_a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for(
+    option, what, run_here, tmp_path
+):
+    pipe = tmp_path / "pipe"
+    missing = references(tmp_path / "missing", tmp_path / "missing")
+    with nobody_writing_to(pipe):
+        ended = run_here("scan", *missing, option, pipe)
+    words = f"cannot read the {what} {str(pipe)!r}: it is not a regular file"
+    assert_one_clear_error(ended, 2, words)
 
 
 ENDPOINTS = ("foo", "http://[bad", "http://x:99999999", "http://a b", "ftp://x")

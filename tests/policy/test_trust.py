@@ -263,8 +263,10 @@ def test_a_bad_key_is_told_even_where_the_signature_is_missing():
 def test_the_expected_digest_is_demanded():
     check_trust(LOADED, Expectations(digest=LOADED.digest))
     other = f"sha256:{'0' * 64}"
-    with pytest.raises(PolicyError, match=f"expected {other}, got {LOADED.digest}"):
+    with pytest.raises(PolicyError, match=f"expected {other}, got {LOADED.digest}") as caught:
         check_trust(LOADED, Expectations(digest=other))
+    assert caught.value.hint.startswith("the policy, or a file that it extends, was changed")
+    assert "signature" not in caught.value.hint
 
 
 @pytest.mark.parametrize("minimum", [1, 6, 7])
@@ -278,8 +280,11 @@ def test_a_revision_that_is_high_enough_is_accepted(minimum):
     ids=["older", "none"],
 )
 def test_a_revision_that_is_too_low_or_not_there_is_refused(text, words):
-    with pytest.raises(PolicyError, match=words):
+    with pytest.raises(PolicyError, match=words) as caught:
         check_trust(policy(text), Expectations(minimum_revision=8))
+    assert caught.value.hint == (
+        "this may be an old policy that was put back; get the latest one from its owner"
+    )
 
 
 def test_all_that_differs_is_told_at_once():
@@ -294,7 +299,24 @@ def test_all_that_differs_is_told_at_once():
     lines = caught.value.message.splitlines()
     assert [line.split(": ")[1] for line in lines[1:]] == ["digest", "revision", "signature"]
     assert lines[3].endswith("not at house.yml.sig (No such file or directory)")
-    assert "sdi-gate policy digest" in caught.value.hint
+    hints = ("was changed", "was put back", "--policy-signature names it")
+    places = [caught.value.hint.index(hint) for hint in hints]
+    assert places == sorted(places)
+
+
+UNSIGNED = {
+    "missing": (None, pem(), "get the signature file from the policy's owner"),
+    "damaged": (b"nonsense", pem(), "over the line that sdi-gate policy digest FILE prints"),
+    "by another": (GOOD, pem(OTHER_KEY), "over the line that sdi-gate policy digest FILE prints"),
+    "no key": (GOOD, b"nonsense", "give the public key of the policy's owner"),
+}
+
+
+@pytest.mark.parametrize(("signature", "key", "words"), UNSIGNED.values(), ids=UNSIGNED)
+def test_the_hint_says_what_to_do_about_a_signature(signature, key, words):
+    with pytest.raises(PolicyError, match="not the one that is expected") as caught:
+        check(LOADED, signature, key)
+    assert words in caught.value.hint
 
 
 # What the signature covers.

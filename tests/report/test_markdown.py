@@ -9,12 +9,12 @@ from jinja2 import DictLoader, UndefinedError
 from markdown_it import MarkdownIt  # the parser that rich brings
 
 from sdi_gate.report import markdown as module
+from sdi_gate.report.blocks import markdown_environment, render_chart, render_table
 from sdi_gate.report.escaping import escape_markdown, escape_mermaid
 from sdi_gate.report.markdown import (
     MARKER,
     MAX_CHARACTERS,
     MissingMarkerError,
-    _environment,
     _render,
     render_markdown,
 )
@@ -59,19 +59,19 @@ def test_the_marker_comes_once_and_the_verdict_is_the_first_visible_line(make):
 
 
 def test_a_template_without_its_marker_is_a_bug():
-    environment = _environment(DictLoader({"report.md.j2": "# {{ view.headline }}"}))
+    environment = markdown_environment(DictLoader({"report.md.j2": "# {{ view.headline }}"}))
     with pytest.raises(MissingMarkerError, match="expected <!-- sdi-gate:report:v1 --> once"):
         _render(environment, build_view(docs.passing()))
 
 
 def test_a_template_that_names_what_is_not_there_is_a_bug():
-    environment = _environment(DictLoader({"report.md.j2": "{{ view.nothing }}"}))
+    environment = markdown_environment(DictLoader({"report.md.j2": "{{ view.nothing }}"}))
     with pytest.raises(UndefinedError, match="nothing"):
         _render(environment, build_view(docs.passing()))
 
 
 def test_a_template_escapes_without_asking_for_it():
-    environment = _environment(DictLoader({"report.md.j2": MARKER + "{{ view.headline }}"}))
+    environment = markdown_environment(DictLoader({"report.md.j2": MARKER + "{{ view.headline }}"}))
     assert "<script>" not in _render(environment, build_view(docs.hostile()))
 
 
@@ -105,7 +105,7 @@ def test_any_layer_name_gives_a_table_that_a_parser_reads_back(name):
     whole = docs.document(layers=("embedding", name, f"{name}x"), ran="weights")
     view = build_view(whole)
     table = view.layers.tables[0]
-    lines = [line for line in module._table(table)[0].splitlines() if line]
+    lines = [line for line in render_table(table)[0].splitlines() if line]
     assert all(line.count("|") == len(table.head) + 1 for line in lines)
     assert "<" not in "".join(lines)
     shown = [cell.replace(ZERO_WIDTH_SPACE, "") for cell in cells("\n".join(lines))]
@@ -126,7 +126,7 @@ def test_any_text_is_one_paragraph_or_list_item_of_plain_text(name):
 def test_any_layer_names_give_a_chart_with_as_many_labels_as_bars(labels):
     chart = build_view(docs.failing()).chart
     bars = tuple(replace(chart.bars[0], label=clean(label)) for label in labels)
-    text = module._chart(replace(chart, bars=bars))
+    text = render_chart(replace(chart, bars=bars))
     axis = next(line for line in text.splitlines() if line.startswith("    x-axis"))
     found = re.findall(r'"([^"]+)"', axis)
     assert axis == "    x-axis [" + ", ".join(f'"{label}"' for label in found) + "]"

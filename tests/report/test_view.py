@@ -16,6 +16,7 @@ from sdi_gate.report.parts import ABSENT, Section, Table, clean
 from sdi_gate.report.view import build_view
 from sdi_gate.report.words import largest
 
+DIGEST = f"Policy digest: sha256:{'ef' * 32}"
 CASES = pytest.mark.parametrize("make", docs.CASES.values(), ids=docs.CASES.keys())
 
 
@@ -70,7 +71,9 @@ def test_the_second_line_is_the_rule_that_decided_and_by_how_much():
         "failing limit of 0.1 by 0.0934 (4.43 standard errors). It is largest in stratum "
         "multilingual."
     )
-    assert consequence == "Under the policy production the gate is closed (exit code 10)."
+    assert consequence == (
+        f"Under the policy production the gate is closed (exit code 10). {DIGEST}"
+    )
 
 
 def test_a_pass_names_the_rule_with_the_least_room():
@@ -83,12 +86,13 @@ def test_a_pass_names_the_rule_with_the_least_room():
 def test_a_rule_without_a_number_decides_by_its_reason():
     assert build_view(docs.inconclusive()).deciding == (
         "Decided by required-tier: The scan is of tier weights, and the policy requires tier full.",
-        "Under the policy production the gate is closed (exit code 11).",
+        f"Under the policy production the gate is closed (exit code 11). {DIGEST}",
     )
 
 
 def test_observe_mode_says_that_the_gate_stays_open():
-    assert "the gate stays open" in build_view(docs.observing()).deciding[1]
+    consequence = build_view(docs.observing()).deciding[1]
+    assert consequence.endswith(f"the verdict is reported, and the gate stays open. {DIGEST}")
 
 
 def test_a_pass_says_that_the_gate_is_open():
@@ -763,14 +767,14 @@ def test_a_gate_that_only_warns_and_would_stay_open_is_not_said_to_be_closed():
     view = build_view(docs.document(verdict=docs.verdict(docs.tier_finding(), mode="warn")))
     assert view.headline.startswith("PASS (warn mode, not enforced): ")
     assert view.deciding[1].endswith(
-        "is in warn mode: the verdict is reported, and the gate stays open."
+        f"is in warn mode: the verdict is reported, and the gate stays open. {DIGEST}"
     )
 
 
 def test_warn_mode_says_that_the_gate_would_have_been_closed():
     assert build_view(docs.warned()).deciding[1] == (
         "The policy production is in warn mode: in enforce mode the gate would have been closed, "
-        "and now it stays open."
+        f"and now it stays open. {DIGEST}"
     )
 
 
@@ -781,7 +785,7 @@ def test_the_first_lines_say_where_the_rule_stands_which_blocks_hold_and_what_wa
     assert "W-1, which raises the failing limit from 0.1 to 0.25, it would fail." in rule
     assert consequence == (
         "Under the policy production, with what it says for family llama, model tune, the gate is "
-        "open (exit code 0)."
+        f"open (exit code 0). {DIGEST}"
     )
     assert waiver == (
         "Not a FAIL by waiver W-1: it raises the failing limit of behaviour.nll-change until "

@@ -8,13 +8,13 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from sdi_gate.errors import PolicyError
+from sdi_gate.files import read_at_most
 from sdi_gate.policy.chain.levels import Level
 from sdi_gate.policy.chain.matching import block_problems, selectors_of
 from sdi_gate.policy.chain.references import PolicyRef, ReferenceFormError, Scheme, parse_reference
 from sdi_gate.policy.chain.rules import rules_of
 from sdi_gate.policy.chain.tightening import loosening_problems
 from sdi_gate.policy.chain.waivers import waiver_problems
-from sdi_gate.policy.format.files import read_at_most
 from sdi_gate.policy.format.places import Problem
 from sdi_gate.policy.format.reading import MAX_SIZE_BYTES, listed, read_model
 from sdi_gate.policy.format.schema import Policy

@@ -14,7 +14,17 @@ from sdi_gate.errors import PolicyError
 if TYPE_CHECKING:
     from sdi_gate.policy.loader import LoadedPolicy
 
-_HINT = (
+_ANOTHER = (
+    "the policy, or a file that it extends, was changed, or the digest is that of another one; do"
+    " not use it before its owner says why"
+)
+_OUT_OF_DATE = "this may be an old policy that was put back; get the latest one from its owner"
+_NO_KEY = "give the public key of the policy's owner with --policy-public-key"
+_NO_SIGNATURE = (
+    "get the signature file from the policy's owner; --policy-signature names it where it is not"
+    " beside the policy"
+)
+_NOT_SIGNED = (
     "do not use this policy before its owner says why; a signature is over the line that"
     " sdi-gate policy digest FILE prints, not over the file"
 )
@@ -42,6 +52,12 @@ class Expectations:
     signature_file: str = "the signature file"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mismatch:
+    told: str
+    hint: str
+
+
 def signed_line(digest: str) -> bytes:
     """Return what a signature of a policy is over.
 
@@ -62,38 +78,40 @@ def check_trust(loaded: LoadedPolicy, expected: Expectations) -> None:
         expected: What the verifier knows of it.
 
     Raises:
-        PolicyError: If anything differs; the message lists all that does.
+        PolicyError: If anything differs; the message lists all that does, and the hint says what
+            to do about each.
     """
-    failures = (
-        *_digest_failures(loaded, expected),
-        *_revision_failures(loaded, expected),
-        *_signature_failures(loaded, expected),
+    checked = (
+        _digest_mismatch(loaded, expected),
+        _revision_mismatch(loaded, expected),
+        _signature_mismatch(loaded, expected),
     )
-    if failures:
+    found = [mismatch for mismatch in checked if mismatch is not None]
+    if found:
         head = f"{loaded.path}: the policy is not the one that is expected"
-        lines = (f"{loaded.path}: {failure}" for failure in failures)
-        raise PolicyError("\n".join((head, *lines)), hint=_HINT)
+        lines = (f"{loaded.path}: {mismatch.told}" for mismatch in found)
+        hints = (mismatch.hint for mismatch in found)
+        raise PolicyError("\n".join((head, *lines)), hint="; ".join(hints))
 
 
-def _digest_failures(loaded: LoadedPolicy, expected: Expectations) -> tuple[str, ...]:
+def _digest_mismatch(loaded: LoadedPolicy, expected: Expectations) -> _Mismatch | None:
     if expected.digest is None or expected.digest == loaded.digest:
-        return ()
-    return (f"digest: expected {expected.digest}, got {loaded.digest}",)
+        return None
+    told = f"digest: expected {expected.digest}, got {loaded.digest}"
+    return _Mismatch(told=told, hint=_ANOTHER)
 
 
-def _revision_failures(loaded: LoadedPolicy, expected: Expectations) -> tuple[str, ...]:
-    if expected.minimum_revision is None:
-        return ()
-    if loaded.revision is None:
-        return (f"revision: expected at least {expected.minimum_revision}, the policy has none",)
-    if loaded.revision < expected.minimum_revision:
-        return (f"revision: expected at least {expected.minimum_revision}, got {loaded.revision}",)
-    return ()
+def _revision_mismatch(loaded: LoadedPolicy, expected: Expectations) -> _Mismatch | None:
+    least, revision = expected.minimum_revision, loaded.revision
+    if least is None or (revision is not None and revision >= least):
+        return None
+    got = "the policy has none" if revision is None else f"got {revision}"
+    return _Mismatch(told=f"revision: expected at least {least}, {got}", hint=_OUT_OF_DATE)
 
 
-def _signature_failures(loaded: LoadedPolicy, expected: Expectations) -> tuple[str, ...]:
+def _signature_mismatch(loaded: LoadedPolicy, expected: Expectations) -> _Mismatch | None:
     if expected.public_key is None:
-        return ()
+        return None
     # The library is loaded where there is something to check.
     from sdi_gate.policy.chain.signatures import (  # noqa: PLC0415
         SignatureError,
@@ -104,11 +122,12 @@ def _signature_failures(loaded: LoadedPolicy, expected: Expectations) -> tuple[s
     try:
         read_public_key(expected.public_key)
     except SignatureError as exc:
-        return (f"public key {expected.public_key_file}: {exc}",)
+        return _Mismatch(told=f"public key {expected.public_key_file}: {exc}", hint=_NO_KEY)
     if expected.signature is None:
-        return (f"signature: required by the public key, and not at {expected.signature_file}",)
+        told = f"signature: required by the public key, and not at {expected.signature_file}"
+        return _Mismatch(told=told, hint=_NO_SIGNATURE)
     try:
         verify(signed_line(loaded.digest), expected.signature, expected.public_key)
     except SignatureError as exc:
-        return (f"signature {expected.signature_file}: {exc}",)
-    return ()
+        return _Mismatch(told=f"signature {expected.signature_file}: {exc}", hint=_NOT_SIGNED)
+    return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdi_gate.errors import PolicyError, UsageError
-from sdi_gate.policy.format.files import read_at_most
+from sdi_gate.files import read_at_most
 from sdi_gate.policy.format.places import Place, Problem, dotted, quoted
 from sdi_gate.policy.format.reading import MAX_SIZE_BYTES, listed, read_model
 from sdi_gate.policy.testing.cases import Case, Expect, Given, PolicyTest
