@@ -146,8 +146,10 @@ class Answers:
         if at in self.state.kinds:
             kind = self.state.kinds[at]
             return told(200, self.whole(f"content-{kind}", {**about, "type": kind}))
-        if any(key[:2] == at[:2] and key[2].startswith(f"{path}/") for key in self.state.files):
-            return told(200, [])
+        names = [k[2] for k in self.state.files if k[:2] == at[:2] and k[2].startswith(f"{path}/")]
+        if names:
+            entries = [{"name": name.rpartition("/")[2], "path": name} for name in names]
+            return told(200, [self.whole("content-file", entry) for entry in entries])
         return refused(404, "Not Found")
 
     def pulls(self) -> Told:

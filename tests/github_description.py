@@ -162,7 +162,7 @@ def description_in(folder: Path) -> Description:
         if name not in group:
             group[name] = whole["components"][kind][name]
             todo += _references(group[name])
-    return Description(_without_examples(result))
+    return Description(_without_slips(result))
 
 
 def _references(node: Any) -> Iterator[str]:
@@ -177,12 +177,14 @@ def _references(node: Any) -> Iterator[str]:
             yield from _references(item)
 
 
-def _without_examples(node: Any) -> Any:
-    # Some of GitHub's own do not keep to its schemas, and they are half of the size.
+def _without_slips(node: Any) -> Any:
+    # Some of GitHub's own do not keep to its schemas, and they are half of the size. And what
+    # tells kinds of content apart is a field, which the kind that is a list cannot have.
     if isinstance(node, dict):
-        kept = {k: v for k, v in node.items() if k != "examples" or not isinstance(v, dict)}
-        return {k: _without_examples(v) for k, v in kept.items()}
-    return [_without_examples(item) for item in node] if isinstance(node, list) else node
+        dropped = {k for k in ("examples", "discriminator") if isinstance(node.get(k), dict)}
+        kept = {k: v for k, v in node.items() if k not in dropped}
+        return {k: _without_slips(v) for k, v in kept.items()}
+    return [_without_slips(item) for item in node] if isinstance(node, list) else node
 
 
 def _fields(schema: dict[str, Any]) -> set[str]:

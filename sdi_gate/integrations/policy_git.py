@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 API_URL = "https://api.github.com"
 
 _TOKEN = re.compile(r"[!-~]+")
-_OWN_TOKEN = "set GITHUB_TOKEN to a token with the permission contents: read on that repository"  # noqa: S105 - a hint
-_JOB_TOKEN = "the token of a workflow job reads its own repository only"  # noqa: S105 - a hint
 _LONGEST_WAIT_S = 5.0
 _HEADERS = {
     "Accept": "application/vnd.github.raw+json",
@@ -36,12 +35,30 @@ _HEADERS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenWords:
+    """Say in hints where a token comes from, and what it must be able to do.
+
+    Attributes:
+        name: What is set to the token.
+        advice: How to get one that may read the repository.
+        limits: What else to know where a repository cannot be seen with the token.
+    """
+
+    name: str = "GITHUB_TOKEN"
+    advice: str = (
+        "set GITHUB_TOKEN to a token with the permission contents: read on that repository"
+    )
+    limits: str = "the token of a workflow job reads its own repository only"
+
+
 class GitPolicies:
     """Read policies from GitHub, or from a server of an organisation's own.
 
     Args:
         api_url: Root of the API; None for GitHub's.
         token: Token that may read the repositories, if any.
+        words: Where the token comes from, for hints.
         bounds: Bounds of each transfer.
         sleep: Waits some seconds before the one second attempt.
     """
@@ -51,12 +68,14 @@ class GitPolicies:
         *,
         api_url: str | None = None,
         token: str | None = None,
+        words: TokenWords | None = None,
         bounds: Bounds | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._api_url = api_url or API_URL
         # An Actions secret that is not set arrives as an empty string.
         self._token = token or None
+        self._words = words or TokenWords()
         self._bounds = bounds or Bounds()
         self._sleep = sleep
 
@@ -100,7 +119,7 @@ class GitPolicies:
         # Looked at before it is sent: the errors of the layers below would quote it.
         if self._token is not None and not _TOKEN.fullmatch(self._token):
             msg = "the token holds a space, a line break or another character that no token has"
-            raise TransferError(msg, "set GITHUB_TOKEN again, to the token alone")
+            raise TransferError(msg, f"set {self._words.name} again, to the token alone")
 
     def _ask(self, url: httpx2.URL) -> Answer:
         answer = fetch(url, _HEADERS, token=self._token, bounds=self._bounds)
@@ -111,22 +130,22 @@ class GitPolicies:
         return fetch(url, _HEADERS, token=self._token, bounds=self._bounds)
 
     def _content(self, answer: Answer) -> bytes:
-        host = answer.host
+        host, words = answer.host, self._words
         match answer.status:
             case 200:
                 return _file_of(answer)
             case 401:
                 msg = f"{host} refused the token (401)"
-                raise TransferError(msg, f"{_OWN_TOKEN}; a token can have expired")
+                raise TransferError(msg, f"{words.advice}; a token can have expired")
             case 404:
                 raise TransferError(*self._not_found(host))
             case 403 | 429 if _is_limit(answer):
                 msg = f"{host} limits requests and refused this one ({answer.status})"
-                hint = "wait some minutes and run again; with GITHUB_TOKEN set the limits are"
+                hint = f"wait some minutes and run again; with {words.name} set the limits are"
                 raise TransferError(msg, f"{hint} higher")
             case 403:
                 msg = f"{host} forbids to read it (403): contents: read is missing"
-                hint = f"{_OWN_TOKEN}; authorise it for single sign-on if the owner asks for that"
+                hint = f"{words.advice}; authorise it for single sign-on if the owner asks for that"
                 raise TransferError(msg, hint)
             case status:
                 msg = f"{host} could not answer ({status})"
@@ -135,8 +154,10 @@ class GitPolicies:
     def _not_found(self, host: str) -> tuple[str, str]:
         msg = f"{host} has no such repository, commit or file, or it is private (404)"
         if self._token is None:
-            return msg, f"check the name; if it is private, {_OWN_TOKEN}"
-        return msg, f"check the name; if it is private, {_OWN_TOKEN}: {_JOB_TOKEN}"
+            return msg, f"check the name; if it is private, {self._words.advice}"
+        return msg, (
+            f"check the name; if it is private, {self._words.advice}: {self._words.limits}"
+        )
 
 
 def _wait_of(answer: Answer) -> float | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from sdi_gate.policy.chain.canonical import digest_of
 from sdi_gate.policy.chain.extending import read_chain, read_file
 from sdi_gate.policy.chain.levels import DEFAULT_WAIVER_DAYS, Level
+from sdi_gate.policy.chain.references import PolicyRef, Scheme
 from sdi_gate.policy.format.places import Place
 from sdi_gate.policy.format.reading import MAX_LISTED, MAX_SIZE_BYTES
 
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
     from sdi_gate.policy.chain.references import PolicySources
     from sdi_gate.policy.format.schema import Policy
 
-__all__ = ["MAX_LISTED", "MAX_SIZE_BYTES", "Level", "LoadedPolicy", "load_policy", "parse_policy"]
+__all__ = [
+    "MAX_LISTED",
+    "MAX_SIZE_BYTES",
+    "Level",
+    "LoadedPolicy",
+    "load_policy",
+    "load_policy_at",
+    "parse_policy",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +113,27 @@ def load_policy(path: str | os.PathLike[str], sources: PolicySources | None = No
     return parse_policy(read_file(path), path=str(path), sources=sources)
 
 
+def load_policy_at(ref: PolicyRef, sources: PolicySources) -> LoadedPolicy:
+    """Read a policy that is in another place than on this machine, at a commit.
+
+    Args:
+        ref: A reference with scheme ``hf`` or ``git``.
+        sources: What fetches it, and policies that it extends.
+
+    Returns:
+        The policy, valid in every respect; its path is the reference. A file that it extends by a
+        path is beside it, at the same commit.
+
+    Raises:
+        PolicyError: If a file cannot be had, is not a policy, or loosens what it extends.
+        ValueError: If the reference is a file.
+    """  # noqa: DOC502 - the first is raised by the steps
+    if ref.scheme is Scheme.FILE:
+        msg = f"{ref} is a file, which load_policy reads"
+        raise ValueError(msg)
+    return _loaded(sources.read(ref), ref, sources)
+
+
 def parse_policy(
     content: bytes, *, path: str, sources: PolicySources | None = None
 ) -> LoadedPolicy:
@@ -121,5 +151,9 @@ def parse_policy(
         PolicyError: If the bytes are not a policy, or it loosens what it extends; the message
             lists every problem of one file with line and column.
     """  # noqa: DOC502 - raised by the steps
-    levels = read_chain(content, path, sources)
-    return LoadedPolicy(levels=levels, digest=digest_of(levels), path=path)
+    return _loaded(content, PolicyRef(scheme=Scheme.FILE, path=path), sources)
+
+
+def _loaded(content: bytes, ref: PolicyRef, sources: PolicySources | None) -> LoadedPolicy:
+    levels = read_chain(content, ref, sources)
+    return LoadedPolicy(levels=levels, digest=digest_of(levels), path=str(ref))

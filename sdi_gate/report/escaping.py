@@ -23,7 +23,7 @@ _REFERENCES = {
     **{char: f"\\{char}" for char in "\\`*[]~$"},
 }
 # What GitHub looks for in the text that HTML gives, where a backslash escapes nothing.
-_IN_HTML = re.compile(r"[@#$]")
+_IN_HTML = re.compile(r"[]@#$]")
 _SPECIAL = re.compile("|".join(map(re.escape, _REFERENCES)))
 # Underscores inside a word never start emphasis; elsewhere they can.
 _UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")

@@ -63,7 +63,7 @@ def deciding(document: ResultDocument) -> tuple[str, ...]:
     stands = standing_at(finding.origin)
     line = f" The rule stands at {stands}." if stands else ""
     return (
-        f"{verb} {_rule(finding)}: {_sentence(finding, document)}{largest}{line}",
+        f"{verb} {_rule(finding)}: {finding_sentence(finding, document)}{largest}{line}",
         consequence(verdict),
         *opened_by(verdict),
     )
@@ -82,7 +82,7 @@ def finding_lines(document: ResultDocument) -> tuple[FindingLine, ...]:
         FindingLine(
             status=finding.status.upper(),
             rule=_rule(finding),
-            sentence=_sentence(finding, document),
+            sentence=finding_sentence(finding, document),
         )
         for finding in _ranked(document)[:_MAX_FINDINGS]
     )
@@ -124,7 +124,7 @@ def _ranked(document: ResultDocument) -> list[FindingEntry]:
 def _row(finding: FindingEntry, document: ResultDocument) -> tuple[str, ...]:
     status, rule, limits = finding.status.upper(), _rule(finding), _limits(finding)
     if finding.observed is None or finding.margin is None:
-        reason = _sentence(finding, document)
+        reason = finding_sentence(finding, document)
         return (status, rule, reason, limits, ABSENT, _place(finding))
     value = _observed(finding.observed, finding)
     if finding.judged is not None:
@@ -136,7 +136,16 @@ def _row(finding: FindingEntry, document: ResultDocument) -> tuple[str, ...]:
     return (status, rule, observed, limits, margin, _place(finding))
 
 
-def _sentence(finding: FindingEntry, document: ResultDocument) -> str:
+def finding_sentence(finding: FindingEntry, document: ResultDocument) -> str:
+    """Say what came of one rule of the policy.
+
+    Args:
+        finding: One of the document's findings.
+        document: The result.
+
+    Returns:
+        Its number beside its limit, or its reason; and what waivers have to do with it.
+    """
     remarks = () if document.verdict is None else remarks_on(finding, document.verdict)
     return " ".join((_comparison(finding, document), *remarks))
 

@@ -54,12 +54,12 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         raise PolicyError(msg, hint=HINT) from exc
 
 
-def read_chain(content: bytes, path: str, sources: PolicySources | None) -> tuple[Level, ...]:
+def read_chain(content: bytes, ref: PolicyRef, sources: PolicySources | None) -> tuple[Level, ...]:
     """Read a policy and all that it extends.
 
     Args:
         content: The policy itself.
-        path: Where it came from.
+        ref: Where it came from; what it names without a repository is beside it.
         sources: What fetches policies from elsewhere; None refuses them.
 
     Returns:
@@ -68,7 +68,7 @@ def read_chain(content: bytes, path: str, sources: PolicySources | None) -> tupl
     Raises:
         PolicyError: If a file cannot be read, is not a policy, or loosens what it extends.
     """  # noqa: DOC502 - raised by the steps
-    step = _Step(ref=PolicyRef(scheme=Scheme.FILE, path=path), level=_read(content, path))
+    step = _Step(ref=ref, level=_read(content, str(ref)))
     steps = [step]
     while step.level.policy.extends is not None:
         ref = _parent(step)

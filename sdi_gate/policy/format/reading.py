@@ -21,8 +21,15 @@ MAX_SIZE_BYTES = 1_000_000
 # Enough for every mistake of a person; a file of another kind should not flood the log.
 MAX_LISTED = 100
 
-# By ``kind``: what a file is called, and which command reads it.
-_KINDS = {"Policy": ("policy", "validate"), "PolicyTest": ("policy test", "test")}
+# By ``kind``: what a file is called, and what reads it.
+_KINDS = {
+    "Policy": ("policy", "sdi-gate policy validate reads it"),
+    "PolicyTest": ("policy test", "sdi-gate policy test reads it"),
+    "Candidates": (
+        "manifest of candidates",
+        "the GitHub Action reads it, by the name that its input manifest gives",
+    ),
+}
 
 M = TypeVar("M", bound=Section)
 
@@ -62,9 +69,8 @@ def _refuse_another_kind(document: Document, path: str, model: type[Section]) ->
     kind = None if document.root is None else document.root.get("kind")
     if wanted is None or kind not in _KINDS or kind in get_args(wanted.annotation):
         return
-    called, command = _KINDS[str(kind)]
+    called, hint = _KINDS[str(kind)]
     problem = Problem(document.values["kind",], f"kind: this is a {called}, not a {model.called}")
-    hint = f"sdi-gate policy {command} reads it"
     raise PolicyError(listed(path, [problem], what=model.called), hint=hint)
 
 

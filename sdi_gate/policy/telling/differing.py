@@ -22,6 +22,7 @@ from sdi_gate.policy.telling.wording import COVERAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import date
 
     from sdi_gate.policy.chain.demands import Demands, RuleLimit
     from sdi_gate.policy.format.provisions import Waiver
@@ -146,6 +147,24 @@ def diff(before: LoadedPolicy, after: LoadedPolicy) -> PolicyDiff:
     )
 
 
+def num_comparisons(before: LoadedPolicy, after: LoadedPolicy) -> int:
+    """Count how many kinds of candidates, and days of waivers, `diff` compares two policies for.
+
+    Args:
+        before: The first.
+        after: The second.
+
+    Returns:
+        What the time that it takes is in proportion to; counting takes none.
+    """
+    kinds = candidates_of(before, after)
+    families = len({each.family for each in kinds})
+    waivers = _waivers_by_model(before, after).values()
+    return len(kinds) + sum(
+        families * len(_digests(own)) * len(_turning_days(own)) for own in waivers
+    )
+
+
 def _is_looser(change: RuleChange) -> bool:
     if change.rule != ".".join(COVERAGE):
         return change.change in _LOOSER
@@ -175,19 +194,9 @@ def _demands_all(limit: RuleLimit | None) -> bool:
 
 def _waived_cases(*policies: LoadedPolicy) -> Iterator[tuple[Facts, datetime]]:
     """Yield every model that has a waiver, with the days on which what is waived changes."""
-    waivers = [
-        waiver
-        for loaded in policies
-        for level in loaded.levels
-        for waiver in level.policy.waivers or ()
-    ]
     families = sorted({each.family for each in candidates_of(*policies)})
-    for model in sorted({waiver.model for waiver in waivers}):
-        own = [waiver for waiver in waivers if waiver.model == model]
-        digests = sorted({waiver.candidate_digest or "" for waiver in own})
-        days = {waiver.first_day for waiver in own}
-        days |= {waiver.last_day + timedelta(days=1) for waiver in own}
-        for family, digest, day in product(families, digests, sorted(days)):
+    for model, own in sorted(_waivers_by_model(*policies).items()):
+        for family, digest, day in product(families, _digests(own), _turning_days(own)):
             facts = Facts(
                 tier=Tier.FULL,
                 coverage=1.0,
@@ -199,6 +208,24 @@ def _waived_cases(*policies: LoadedPolicy) -> Iterator[tuple[Facts, datetime]]:
                 candidate=ModelIdentity(reference=model, digest=digest or None),
             )
             yield facts, datetime.combine(day, time(12), tzinfo=UTC)
+
+
+def _waivers_by_model(*policies: LoadedPolicy) -> Mapping[str, list[Waiver]]:
+    found: dict[str, list[Waiver]] = {}
+    for loaded in policies:
+        for level in loaded.levels:
+            for waiver in level.policy.waivers or ():
+                found.setdefault(waiver.model, []).append(waiver)
+    return found
+
+
+def _digests(waivers: list[Waiver]) -> list[str]:
+    return sorted({waiver.candidate_digest or "" for waiver in waivers})
+
+
+def _turning_days(waivers: list[Waiver]) -> list[date]:
+    days = {waiver.first_day for waiver in waivers}
+    return sorted(days | {waiver.last_day + timedelta(days=1) for waiver in waivers})
 
 
 def _waived(loaded: LoadedPolicy, facts: Facts, now: datetime) -> Demands:
