@@ -60,12 +60,13 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed $(VENV)/.node
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-image: $(VENV)/.installed
-	$(BIN)/python -m pytest tests/image
+test-image: $(VENV)/.installed $(VENV)/.node
+	$(BIN)/python -m pytest -m container tests/image
 
 image-tools:
 	apt-get update --quiet
-	apt-get install --yes --quiet --no-install-recommends buildah podman runc debootstrap
+	apt-get install --yes --quiet --no-install-recommends \
+	  buildah catatonit debootstrap podman runc
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

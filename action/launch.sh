@@ -86,6 +86,7 @@ choose_mounts() {
   mount_path "$GITHUB_EVENT_PATH" readonly
   mount_path "$GITHUB_OUTPUT"
   mount_path "$GITHUB_STEP_SUMMARY"
+  ! lies_in "$INPUT_OUT" "$workspace" || fail 2 "out must name a folder outside of the workspace."
   mount_folder out "$INPUT_OUT"
   mount_folder cache "$INPUT_CACHE"
   if [[ -n "${INPUT_RUN:-}" ]]; then

@@ -16,6 +16,8 @@ from sdi_gate.report.runs.document import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sdi_gate.action.policies import LocatedPolicy
     from sdi_gate.action.subjects import Subject
     from sdi_gate.errors import SdiGateError
@@ -84,16 +86,20 @@ def entry_of_policy(located: LocatedPolicy, loaded: LoadedPolicy | None = None) 
     return entry.model_copy(update=found)
 
 
-def entry_of_error(error: SdiGateError) -> ErrorEntry:
+def entry_of_error(error: SdiGateError, workspace: Path | None = None) -> ErrorEntry:
     """Say why something was not judged.
 
     Args:
         error: The error.
+        workspace: The checkout; a path in it is told as one in the repository, since where a
+            runner keeps that is nobody's business.
 
     Returns:
         The entry.
     """
-    return ErrorEntry(exit_code=int(error.exit_code), message=error.message, hint=error.hint)
+    root = "" if workspace is None else f"{workspace.resolve()}/"
+    message = error.message.replace(root, "") if root else error.message
+    return ErrorEntry(exit_code=int(error.exit_code), message=message, hint=error.hint)
 
 
 def entry_of_subject(

@@ -36,6 +36,9 @@ _MAX_REVISION = 10**9
 _MODELS = ("base", "candidate", "registered-name", "manifest")
 # Empty, they would mean that nothing is checked where somebody meant a check.
 _CHECKS = ("expect-policy-digest", "minimum-policy-revision", "policy-public-key")
+# A composite action hands on every input. Its default for these, so that a variable that is not set
+# differs from an input that is not given.
+_NO_CHECK = "none"
 
 
 class Command(StrEnum):
@@ -149,9 +152,13 @@ class _Reader:
 
     def _take(self, name: str, environment: Mapping[str, str]) -> None:
         dashed, underscored = forms_of(name)
-        if name in _CHECKS and "-" in dashed and environment.get(dashed, "-").strip() == "":
-            self.problems.append(f"{name}: given and empty; nothing would be checked")
-        values = {environment.get(form, "").strip() for form in (dashed, underscored)} - {""}
+        found = {environment[form].strip() for form in (dashed, underscored) if form in environment}
+        if name in _CHECKS and "" in found:
+            self.problems.append(
+                f"{name}: given and empty, so that nothing would be checked; give it a value, or"
+                f" leave it out (a variable of the workflow may not be set)"
+            )
+        values = found - ({"", _NO_CHECK} if name in _CHECKS else {""})
         if len(values) > 1:
             self.problems.append(
                 f"{name}: given twice, as {dashed} and {underscored}, and not alike"
@@ -171,9 +178,6 @@ class _Reader:
         except InputError as exc:
             self.problems.append(f"{name}: {exc}")
             return default
-
-    def token(self, name: str) -> str | None:
-        return self.read(name, as_token, None)
 
 
 def _read(reader: _Reader, command: str | None) -> ActionInputs:

@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping, Sequence
 
 _USAGE = "usage: sdi-gate-action [judge|comment]"
+_MORE = "running the job again with debug logging shows where"
 _COMMANDS = tuple(command.value for command in Command)
 
 
@@ -43,7 +44,8 @@ def main(
     """
     session = Session(environment=os.environ if environment is None else environment)
     with _speaking(session):
-        code = run_guarded(lambda: _work(session, sys.argv[1:] if arguments is None else arguments))
+        given = sys.argv[1:] if arguments is None else arguments
+        code = run_guarded(lambda: _work(session, given), more=_MORE)
         session.end(code)
         _hand_over(session)
     return code
@@ -56,7 +58,8 @@ def entry() -> None:
         # the other that makes it harmless. Native code writes to the second, too.
         have_stderr()
         sys.stderr.flush()
-        os.dup2(1, 2)
+        with suppress(OSError):
+            os.dup2(1, 2)
     end_with(main)
 
 

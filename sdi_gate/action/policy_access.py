@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from sdi_gate.integrations.policy_git import GitPolicies, TokenWords
 from sdi_gate.policy.chain.references import Scheme
@@ -70,6 +70,8 @@ class PolicyAccess:
             case Scheme.FILE:
                 msg = f"{ref} is a file; nothing is read from a checkout"
                 raise ValueError(msg)
+            case _:
+                assert_never(ref.scheme)
 
     def is_own(self, ref: PolicyRef) -> bool:
         """Say whether a file is in the repository that the workflow runs in.

@@ -6,10 +6,13 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdi_gate.action.documents import entry_of_error
 from sdi_gate.action.subjects import located
 from sdi_gate.cli.options import ScanOptions
 from sdi_gate.cli.output import fail, say
 from sdi_gate.errors import ExitCode, PublishError, SdiGateError
+from sdi_gate.models.ref import ModelRef, Scheme
+from sdi_gate.policy.format.spelling import visible
 from sdi_gate.report.files import MARKDOWN, RESULT, write_files
 from sdi_gate.report.runs.document import ErrorEntry
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from sdi_gate.action.inputs import ActionInputs
     from sdi_gate.action.subjects import Subject
     from sdi_gate.policy.loader import LoadedPolicy
-    from sdi_gate.report.document import ResultDocument
+    from sdi_gate.report.document import ModelEntry, ResultDocument
 
 _logger = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ class Scanner:
             document = self._examine(subject, index)
         except SdiGateError as exc:
             fail(exc)
-            return ErrorEntry(exit_code=exc.exit_code, message=exc.message, hint=exc.hint)
+            return entry_of_error(exc, self._workspace)
         except BaseException as exc:
             # A library that panics, or ends the process by itself, ends the scan of this one.
             if isinstance(exc, KeyboardInterrupt) or isinstance(exc.__context__, KeyboardInterrupt):
@@ -100,7 +103,7 @@ class Scanner:
         )
         look_ahead(options)
         document, _ = examine(options, self._policy, subject.registered_name)
-        return document
+        return _as_asked(document, subject)
 
     def _write(self, document: ResultDocument, index: int) -> None:
         from sdi_gate.report.document import dump  # noqa: PLC0415
@@ -129,6 +132,21 @@ def in_order_of_bases(bases: Sequence[str | None]) -> list[int]:
     for index, base in enumerate(bases):
         first.setdefault(base, index)
     return sorted(range(len(bases)), key=lambda index: (first[bases[index]], index))
+
+
+def _as_asked(document: ResultDocument, subject: Subject) -> ResultDocument:
+    # A folder of the checkout by its path in the repository: where a runner keeps that is nobody's
+    # business, and of no use to who runs the same again.
+    def named(entry: ModelEntry, reference: str | None) -> ModelEntry:
+        if reference is None or ModelRef.parse(reference).scheme is not Scheme.FILE:
+            return entry
+        return entry.model_copy(update={"reference": visible(reference)})
+
+    models = {
+        "base": named(document.base, subject.base),
+        "candidate": named(document.candidate, subject.candidate),
+    }
+    return document.model_copy(update=models)
 
 
 def _release() -> None:

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-def run_guarded(work: Callable[[], int | None]) -> int:
+def run_guarded(
+    work: Callable[[], int | None], *, more: str = "sdi-gate --verbose … shows where"
+) -> int:
     """Do the work of a command, and turn whatever it raises into an exit code.
 
     Args:
         work: Returns the exit code; None for 0.
+        more: How to see where it crashed, if it does.
 
     Returns:
         The exit code; see `sdi_gate.errors`.
@@ -42,13 +45,15 @@ def run_guarded(work: Callable[[], int | None]) -> int:
         return _interrupted()
     except click.Abort as exc:
         # click makes one of these from an interrupt, and from an end of file that nobody expected.
-        return _crashed(exc.__cause__) if isinstance(exc.__cause__, EOFError) else _interrupted()
+        return (
+            _crashed(exc.__cause__, more) if isinstance(exc.__cause__, EOFError) else _interrupted()
+        )
     except BaseException as exc:  # noqa: BLE001 - the one place that catches everything
         # Not Exception alone: a panic of a library in Rust is none, and a library that ends the
         # process by itself must not end it with a 0. What fails while an interrupt is dealt with
         # is an interrupt still.
         interrupted = isinstance(exc.__context__, KeyboardInterrupt)
-        return _interrupted() if interrupted else _crashed(exc)
+        return _interrupted() if interrupted else _crashed(exc, more)
     return int(code or ExitCode.OK)
 
 
@@ -57,11 +62,11 @@ def _interrupted() -> int:
     return ExitCode.INTERRUPTED
 
 
-def _crashed(exc: BaseException) -> int:
+def _crashed(exc: BaseException, more: str) -> int:
     # A gate that crashed says that it judged nothing.
     _logger.debug("internal error", exc_info=exc)
     say(f"internal error: {type(exc).__name__}: no verdict was reached")
-    say("hint: sdi-gate --verbose … shows where; please report it")
+    say(f"hint: {more}; please report it")
     return ExitCode.BUG
 
 

@@ -35,9 +35,10 @@ def test_an_input_is_described_as_the_program_describes_it(name):
     assert ACTION["inputs"][name]["description"] == KNOWN_INPUTS[name]
 
 
-def test_defaults_are_the_programs_but_for_the_jobs_token():
+def test_defaults_are_the_programs_but_for_the_jobs_token_and_checks_that_are_not_asked_for():
     defaults = {name: of["default"] for name, of in ACTION["inputs"].items() if "default" in of}
-    assert defaults == {"github-token": "${{ github.token }}"}
+    checks = ("expect-policy-digest", "minimum-policy-revision", "policy-public-key")
+    assert defaults == {"github-token": "${{ github.token }}", **dict.fromkeys(checks, "none")}
 
 
 def test_each_input_reaches_the_program_under_a_name_that_a_shell_can_hold():

@@ -107,20 +107,20 @@ def test_every_input_arrives_in_either_form(form):
 @FORMS
 def test_an_empty_input_is_one_that_was_not_given(form):
     given = dict.fromkeys(KNOWN_INPUTS, "")
-    checks = {"expect-policy-digest", "minimum-policy-revision", "policy-public-key"}
-    kept = {
-        name: value for name, value in given.items() if form is underscored or name not in checks
-    }
-    assert read_inputs(form(kept | MANIFEST)) == ActionInputs(
+    checks = ("expect-policy-digest", "minimum-policy-revision", "policy-public-key")
+    # As a composite action gives those that a workflow does not.
+    given |= dict.fromkeys(checks, "none")
+    assert read_inputs(form(given | MANIFEST)) == ActionInputs(
         policy="policies/p.yml", manifest="models.yml"
     )
 
 
+@FORMS
 @pytest.mark.parametrize(
     "name", ["expect-policy-digest", "minimum-policy-revision", "policy-public-key"]
 )
-def test_a_check_of_the_policy_that_a_workflow_gives_empty_is_refused(name):
-    assert f"{name}: given and empty" in refused(MANIFEST | {name: " "}, form=dashed)
+def test_a_check_of_the_policy_that_a_workflow_gives_empty_is_refused(name, form):
+    assert f"{name}: given and empty" in refused(MANIFEST | {name: " "}, form=form)
 
 
 def test_white_space_around_an_input_does_not_count():
@@ -171,7 +171,7 @@ def test_what_the_runner_and_the_launcher_read_is_no_stranger():
         ("threads", "9" * 5000, "a whole number"),
         ("minimum-policy-revision", "-1", "a whole number"),
         ("expect-policy-digest", "sha256:AB", "expected sha256: and 64 digits"),
-        ("expect-policy-digest", "none", "expected sha256: and 64 digits"),
+        ("expect-policy-digest", "off", "expected sha256: and 64 digits"),
         ("comment-author", "a b", "expected a login"),
         ("cache", "a\x1b[0mb", "expected a path"),
         ("registered-name", "a\nb", "printable characters"),

@@ -11,15 +11,25 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from github_runs import BASE_PATH, FILES, PARENT, PATH, POLICY, REPO, Rig
 from github_server import JOB_TOKEN, Account, GitHubServer, refused
+from hub_server import HubServer
+from huggingface_hub import constants
+from huggingface_hub.utils import close_session
 
-from sdi_gate.action.policies import key_of, locate_policy
+from sdi_gate.action.inputs import ActionInputs
+from sdi_gate.action.policies import key_of, locate_policy, open_policy
 from sdi_gate.action.policy_access import PolicyAccess
 from sdi_gate.errors import ExitCode, PolicyError, UsageError
+from sdi_gate.integrations.github.client import GitHub
+from sdi_gate.integrations.runner.event import Event, Kind
 from sdi_gate.policy.chain.references import parse_reference
 from sdi_gate.policy.chain.trust import signed_line
+from sdi_gate.policy.loader import load_policy_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from sdi_gate.policy.loader import LoadedPolicy
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 STRANGER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
@@ -226,3 +236,58 @@ def test_a_key_that_is_none_is_refused_whatever_is_beside_the_policy(rig: Rig):
     rig.commits({f"{PATH}.sig": signature(rig.open().digest)}, {})
     found = refusal(rig.giving(policy_public_key="no key"))
     assert "public key of the input policy-public-key: this is no key" in found.message
+
+
+# On the Hub.
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    # Its client reads the environment when it is imported.
+    with HubServer() as server:
+        for name, value in {
+            "ENDPOINT": server.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(tmp_path / "cache"),
+            "HF_HUB_DISABLE_TELEMETRY": True,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_OFFLINE": False,
+            "HF_TOKEN_PATH": str(tmp_path / "no-token"),
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield server
+    close_session()
+
+
+def lay(hub: HubServer, folder: Path, files: dict[str, bytes]) -> str:
+    for name, content in files.items():
+        (folder / "policies" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "policies" / name).write_bytes(content)
+    return f"hf:org/rules@{hub.commit('org/rules', folder / 'policies')}//team.yml"
+
+
+def test_a_policy_and_its_signature_are_read_on_the_hub_with_the_token_for_it(
+    hub: HubServer, tmp_path: Path
+):
+    child = POLICY.encode()
+    unsigned = lay(hub, tmp_path, {"team.yml": child, "base.yml": PARENT.encode()})
+    hub.repos["org/rules"].tokens = frozenset({HUB_TOKEN})
+    event = Event(name="schedule", kind=Kind.OTHER, repository=REPO, head_sha="a" * 40)
+    github = GitHub(api_url="http://127.0.0.1:9")  # is not asked
+    access = PolicyAccess(repository=REPO, hf_token=HUB_TOKEN)
+
+    def opened(reference: str) -> LoadedPolicy:
+        given = ActionInputs(policy=reference, policy_public_key=text_of(KEY))
+        return open_policy(locate_policy(reference, event, github), given, access)
+
+    with pytest.raises(
+        PolicyError, match=r"team\.yml\.sig \(.*has no file 'team\.yml\.sig'\)"
+    ) as got:
+        opened(unsigned)
+    assert "signature: required by the public key" in got.value.message
+    digest = load_policy_at(parse_reference(unsigned), access).digest
+    signed = lay(hub, tmp_path, {"team.yml.sig": signature(digest)})
+    loaded = opened(signed)
+    assert loaded.path == signed
+    assert loaded.signed_by is not None

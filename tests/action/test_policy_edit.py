@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ from sdi_gate.policy.telling.wording import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sdi_gate.policy.chain.references import PolicyRef, PolicySources
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 STRICT = POLICY.replace("fail: 0.4", "fail: 0.35")
@@ -133,6 +136,16 @@ def test_where_the_list_of_files_is_cut_the_files_themselves_are_compared(rig: R
         assert (result.entry.files, result.entry.loosens) == ((PATH,), True)
 
 
+def test_where_the_list_of_files_is_cut_a_policy_that_is_removed_is_seen(rig: Rig):
+    rig.commits({}, {}).without(PATH)
+    many = [Change(name=f"f{i}") for i in range(300)]
+    rig.server.differences[REPO, rig.base, rig.head] = many
+    edited = edit(rig)
+    assert edited is not None
+    assert edited.entry.files == (PATH,)
+    assert edited.entry.problem is not None
+
+
 # What is wrong with an edit is a sentence.
 
 
@@ -190,6 +203,31 @@ def test_a_host_that_fails_leaves_the_edit_untold(rig: Rig):
     edited = proposed_policy(in_force, rig.event, difference)
     assert edited is not None
     assert "could not answer (502)" in (edited.entry.problem or "")
+
+
+@dataclass(frozen=True)
+class Failing:
+    """Fail at one commit as no reader should."""
+
+    sources: PolicySources
+    commit: str
+    error: Exception
+
+    def read(self, ref: PolicyRef) -> bytes:
+        if ref.commit == self.commit:
+            raise self.error
+        return self.sources.read(ref)
+
+
+@pytest.mark.parametrize("error", [RecursionError(), ValueError("::error::"), KeyError("x")])
+def test_a_mistake_of_our_own_does_not_end_a_run_that_is_judged_by_another_policy(
+    rig: Rig, error: Exception
+):
+    in_force = rig.commits({}, {PATH: LOOSE.encode()}).in_force()
+    failing = Failing(in_force.sources, rig.head, error)
+    edited = proposed_policy(replace(in_force, sources=failing), rig.event, rig.difference())
+    assert edited is not None
+    assert edited.entry.problem == f"it cannot be compared ({type(error).__name__})"
 
 
 def test_an_edit_that_the_workflow_would_refuse_is_told_with_what_it_changes(rig: Rig):
@@ -257,6 +295,16 @@ def test_the_gravest_difference_comes_first():
     assert told[-1] == "metadata.owner: none; then 'new'"
 
 
+def test_candidates_for_whom_nothing_changes_where_it_changes_for_others_are_named():
+    block = "match: [{match: {family: llama}, limits: {sdi: {fail: 0.4}}}]\n"
+    before = loaded(HEAD + "limits: {sdi: {fail: 0.4}}\n" + block)
+    told = sentences_of(diff(before, loaded(HEAD + "limits: {sdi: {fail: 0.3}}\n" + block)))
+    assert told == (
+        "sdi is tightened: fails above 0.4; then fails above 0.3",
+        "sdi for family llama stays as it is, where it changes for others: fails above 0.4",
+    )
+
+
 def test_there_are_at_most_thirty_sentences_of_one_line_each():
     texts = "".join(f'  t{i:02}: "{"x" * 1500}\\n::error::{i}"\n' for i in range(40))
     before, after = (
@@ -270,7 +318,11 @@ def test_there_are_at_most_thirty_sentences_of_one_line_each():
 
 
 def test_no_difference_is_no_sentence():
-    assert sentences_of(diff(loaded(PARENT), loaded(PARENT))) == ()
+    waived = PARENT + (
+        "waivers: [{id: w1, owner: o, reason: r, approved-by: boss, granted: 2026-11-01, expires:"
+        " 2026-11-30, model: org/x, metric: sdi, limit: 0.6}]\n"
+    )
+    assert sentences_of(diff(loaded(waived), loaded(waived))) == ()
 
 
 def test_comparisons_are_counted_as_they_are_made():

@@ -206,3 +206,16 @@ def test_an_edit_that_fails_is_an_error_and_no_second_comment_is_made(client, se
     with pytest.raises(GitHubError, match=r"update the comment on org/repo#7.*\(502\)"):
         upsert(client)
     assert bodies(server) == [body("old")]
+
+
+def test_a_comment_that_shall_only_be_kept_up_to_date_is_not_made(client, server):
+    def keep(text):
+        return client.upsert_comment(
+            REPO, 7, marker=MARKER, body=body(text), author=JOB_LOGIN, only_existing=True
+        )
+
+    server.comment(REPO, 7, "attacker", body("forged"))
+    assert keep("pass") == CommentOutcome(done=Done.ABSENT, url="")
+    server.comment(REPO, 7, JOB_LOGIN, body("fail"))
+    assert keep("pass").done is Done.UPDATED
+    assert bodies(server) == [body("forged"), body("pass")]

@@ -348,3 +348,11 @@ def test_a_comparison_without_a_merge_base_is_not_githubs(client, server):
     server.before = lambda _: told(200, {"merge_base_commit": None})
     with pytest.raises(GitHubError, match="merge_base_commit is not an object"):
         client.merge_base(REPO, server.base, server.head)
+
+
+def test_a_full_page_without_a_link_is_not_taken_for_the_last(client, server):
+    full = [{"filename": f"f{number}"} for number in range(100)]
+    server.answers = [told(200, full), told(200, [{"filename": "last"}])]
+    server.pull_requests[REPO, 7].num_files = 101
+    seen = changed(client, server)
+    assert (seen.names[-1], seen.is_complete) == ("last", True)

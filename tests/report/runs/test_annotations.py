@@ -5,7 +5,7 @@ import pytest
 from sdi_gate.report.document import OriginEntry
 from sdi_gate.report.runs.annotations import MAX_PER_LEVEL, annotations_of
 from sdi_gate.report.runs.locations import is_inside, repository_path
-from sdi_gate.report.runs.remarks import MESSAGE_LIMIT, TITLE_LIMIT, remarks_of
+from sdi_gate.report.runs.remarks import MESSAGE_LIMIT, TITLE_LIMIT, level_of, remarks_of
 from tests.report_documents import finding, waiver
 from tests.run_documents import (
     CASES,
@@ -227,3 +227,8 @@ def test_a_pass_and_a_run_without_candidates_need_no_annotation():
 def test_a_run_that_judged_nothing_is_an_error():
     (found,) = annotations_of(CASES["error"]())
     assert (found.level, found.title, found.file) == ("error", "Nothing was judged", None)
+
+
+@pytest.mark.parametrize("mode", ["enforce", "warn", "observe"])
+def test_a_pass_has_no_level_in_any_mode(mode):
+    assert level_of("pass", mode) is None

@@ -159,3 +159,8 @@ def test_any_text_reads_back(text):
 @pytest.mark.parametrize("make", ALL, ids=IDS)
 def test_equal_documents_give_equal_bytes(make):
     assert render_junit(make()) == render_junit(make())
+
+
+def test_a_base_that_nobody_named_is_no_property():
+    (suite,) = parsed(run(subject("a", error=error(), base=None)))
+    assert [each.get("name") for each in suite.iter("property")] == ["candidate", "change"]
