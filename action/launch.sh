@@ -87,6 +87,7 @@ choose_mounts() {
   mount_path "$GITHUB_OUTPUT"
   mount_path "$GITHUB_STEP_SUMMARY"
   ! lies_in "$INPUT_OUT" "$workspace" || fail 2 "out must name a folder outside of the workspace."
+  ! lies_in "$INPUT_CACHE" "$workspace" || fail 2 "cache must name a folder outside of the workspace: a checkout could bring models of its own there."
   mount_folder out "$INPUT_OUT"
   mount_folder cache "$INPUT_CACHE"
   if [[ -n "${INPUT_RUN:-}" ]]; then
@@ -115,14 +116,19 @@ fetch_image() {
     fail 1 "docker could not pull the image: see the lines above."
 }
 
+remove_container() { docker rm --force "$container" >/dev/null 2>&1 || true; }
+
 run_image() {
+  container="sdi-gate-$$-$RANDOM$RANDOM$RANDOM"
+  # Not --rm: what stands in for docker on some hosts then ends with 0, whatever the program did.
   local -a command=(
-    docker run --rm --init --pull never
+    docker run --name "$container" --init --pull never
     --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges
     --user "$(id -u):$(id -g)" --workdir "$workspace" --env HOME=/tmp
     ${gpus[@]+"${gpus[@]}"} "${variables[@]}" "${mounts[@]}" "$INPUT_IMAGE"
   )
   local code=0 child
+  trap remove_container EXIT
   # In the background, so that a job that is cancelled stops the container and not only this shell.
   "${command[@]}" &
   child=$!
@@ -133,12 +139,27 @@ run_image() {
     code=0
     wait "$child" || code=$?
   fi
-  case "$code" in
+  settle "$code"
+}
+
+settle() { # 1: what docker run ended with
+  case "$1" in
+    0) has_decided || fail 1 "The container ended without a decision: is the image that of sdi-gate?" ;;
     125) [[ ${#gpus[@]} -eq 0 ]] || fail 2 "$no_gpu" ; fail 1 "docker could not start the container: see the lines above." ;;
     126 | 127) fail 1 "The image has no program that starts: is it that of sdi-gate?" ;;
     137) fail 1 "The container was killed, most often for want of memory." ;;
   esac
-  exit "$code"
+  exit "$1"
+}
+
+# Another image can end with 0, too.
+has_decided() {
+  local line last=""
+  while IFS= read -r line; do
+    [[ "$last" != "decision<<"* || "$line" == error ]] || return 0
+    last="$line"
+  done <"$GITHUB_OUTPUT"
+  return 1
 }
 
 if command -v sdi-gate-action >/dev/null; then exec sdi-gate-action; fi

@@ -49,6 +49,17 @@ class Ended:
         return [told.data for told in self.log.done if told.name == level]
 
 
+def head_of(payload: object) -> str | None:
+    """The commit that an event is about, if its payload says."""
+    if not isinstance(payload, dict):
+        return None
+    if "pull_request" in payload:
+        return payload["pull_request"]["head"]["sha"]
+    if "merge_group" in payload:
+        return payload["merge_group"]["head_sha"]
+    return payload.get("after")
+
+
 @dataclass(kw_only=True)
 class Job:
     """One job: its folders, its variables and its inputs."""
@@ -58,6 +69,8 @@ class Job:
     inputs: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     num_steps: int = 0
+    # Of the workspace; None for what the event is about, as a workflow should have it.
+    checked_out: str | None = None
 
     @property
     def workspace(self) -> Path:
@@ -70,6 +83,9 @@ class Job:
         for file in ("output", "summary"):
             (files / file).touch()
         (files / "event.json").write_text(json.dumps(payload), encoding="utf-8")
+        (self.workspace / ".git").mkdir(exist_ok=True)
+        head = f"{self.checked_out or head_of(payload) or sha}\n"
+        (self.workspace / ".git" / "HEAD").write_text(head, encoding="utf-8")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(_PRIVATE)}
         own = {
             "CI": "true",

@@ -36,6 +36,11 @@ _NOTE = (
     " shows them without having measured anything. It is no verdict: the required check is."
 )
 
+_CONTRADICTION = (
+    "give the same policy as the first workflow, and the run.json of the run that was followed;"
+    " else the artifact may be forged; nothing was posted"
+)
+
 
 def comment(inputs: ActionInputs, session: Session) -> int:
     """Make the comment of what a job of a fork has stored.
@@ -62,7 +67,7 @@ def comment(inputs: ActionInputs, session: Session) -> int:
     problems = "; ".join(_contradictions(run, event, key))
     if problems:
         msg = f"the run document is not of the run that this workflow follows: {problems}"
-        raise UsageError(msg, hint="nothing was posted; the artifact may be forged")
+        raise UsageError(msg, hint=_CONTRADICTION)
     # 3. The pull request, from the event or by API, and the comment.
     try:
         _post(run, inputs, event, github)
@@ -109,9 +114,9 @@ def _post(run: RunDocument, inputs: ActionInputs, event: Event, github: GitHub) 
     outcome = github.upsert_comment(
         event.repository,
         number,
-        marker=comment_marker(run.policy.key),
+        marker=comment_marker(run.policy.key, is_reported=True),
         body=render_comment(run, note=_NOTE),
         author=author_of(inputs, github),
         only_existing=not is_news(run, inputs.comment),
     )
-    say(f"comment {outcome.done}: {outcome.url}")
+    say(outcome.told)

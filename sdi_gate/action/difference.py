@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdi_gate.integrations.github.errors import GitHubError
+from sdi_gate.integrations.runner.event import Kind
 
 if TYPE_CHECKING:
     from sdi_gate.integrations.github.client import GitHub
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _UNKNOWN = frozenset({404, 409, 422})
+# Events whose head goes on from the base, or takes something back.
+_FROM_THE_BASE = frozenset({Kind.PUSH, Kind.MERGE_GROUP})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +45,8 @@ def difference_of(event: Event, github: GitHub) -> Difference | None:
         github: Reads its repository.
 
     Returns:
-        What differs; None if there is no base to compare with: the event has none, or it is in no
-        history that the head shares.
+        What differs; None if there is no base to compare with: the event has none, it is in no
+        history that the head shares, or it is a push that does not go on from where it was.
 
     Raises:
         GitHubError: If GitHub cannot be asked or refuses.
@@ -61,6 +64,9 @@ def difference_of(event: Event, github: GitHub) -> Difference | None:
             raise
         # A branch that was pushed by force has no history with what it was.
         _logger.info("%s and %s cannot be compared", base_sha[:12], head_sha[:12])
+        return None
+    if event.kind in _FROM_THE_BASE and merge_base != base_sha:
+        # Pushed by force: against what both sides share, what is taken back would not show.
         return None
     files = frozenset(changed.names) if changed.is_complete else None
     return Difference(merge_base=merge_base, files=files)

@@ -98,8 +98,22 @@ def entry_of_error(error: SdiGateError, workspace: Path | None = None) -> ErrorE
         The entry.
     """
     root = "" if workspace is None else f"{workspace.resolve()}/"
-    message = error.message.replace(root, "") if root else error.message
-    return ErrorEntry(exit_code=int(error.exit_code), message=message, hint=error.hint)
+    message, hint = one_line(error.message), error.hint
+    if root:
+        message, hint = message.replace(root, ""), hint.replace(root, "")
+    return ErrorEntry(exit_code=int(error.exit_code), message=message, hint=hint)
+
+
+def one_line(message: str) -> str:
+    """Join the lines of a message, of which each report makes one.
+
+    Args:
+        message: A line, or several that list problems.
+
+    Returns:
+        The lines with ``; `` between them, and without the space at their ends.
+    """
+    return "; ".join(line.strip() for line in message.splitlines() if line.strip())
 
 
 def entry_of_subject(

@@ -27,6 +27,9 @@ def configure(inputs: ActionInputs, environment: MutableMapping[str, str]) -> No
     Args:
         inputs: The inputs.
         environment: The process's; changed.
+
+    Raises:
+        UsageError: If the cache is in the workspace, where a pull request could bring its own.
     """
     for key in _TOKENS:
         if not environment.get(key, "-").strip():
@@ -38,6 +41,10 @@ def configure(inputs: ActionInputs, environment: MutableMapping[str, str]) -> No
     }
     environment.update({key: value for key, value in given.items() if value is not None})
     if inputs.cache is not None:
+        if _is_in_workspace(inputs.cache.resolve(), environment):
+            msg = f"cache: expected a folder outside the workspace; got {str(inputs.cache)!r}"
+            hint = "a checkout could bring models of its own there; give a folder of the runner"
+            raise UsageError(msg, hint=hint)
         cache = inputs.cache.absolute()
         environment["HF_HOME"] = str(cache / "huggingface")
         environment["SDI_GATE_CACHE"] = str(cache / "profiles")
@@ -57,16 +64,21 @@ def choose_out(inputs: ActionInputs, environment: Mapping[str, str]) -> Path:
     Raises:
         UsageError: If there is no such folder.
     """
-    temporary, workspace = environment.get("RUNNER_TEMP"), environment.get("GITHUB_WORKSPACE")
+    temporary = environment.get("RUNNER_TEMP")
     if inputs.out is None and not temporary:
         msg = "out: there is no folder for the files, since RUNNER_TEMP is not set"
         raise UsageError(msg, hint="the runner sets it; elsewhere give out")
     out = inputs.out or Path(temporary or "") / _FOLDER
     resolved = out.resolve()
-    if workspace and resolved.is_relative_to(Path(workspace).resolve()):
+    if _is_in_workspace(resolved, environment):
         msg = f"out: expected a folder outside the workspace; got {str(out)!r}"
         raise UsageError(msg, hint="leave it out: it is sdi-gate in the runner's temporary folder")
     return resolved
+
+
+def _is_in_workspace(path: Path, environment: Mapping[str, str]) -> bool:
+    workspace = environment.get("GITHUB_WORKSPACE")
+    return bool(workspace) and path.is_relative_to(Path(workspace or "").resolve())
 
 
 def check_device(device: str) -> None:

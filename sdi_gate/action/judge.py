@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sdi_gate.action.checkout import Checkout
 from sdi_gate.action.difference import difference_of
 from sdi_gate.action.documents import (
     entry_of_error,
@@ -78,21 +79,27 @@ def judge(inputs: ActionInputs, session: Session) -> int:
     run = new_document(told, entry_of_policy(located))
     # 3. The policy of the base side, what an edit of it would do, and what is to be judged.
     try:
-        case = _open(inputs, event, located, (github, session))
+        in_force = _open(inputs, event, located, session)
+        run = run.model_copy(update={"policy": entry_of_policy(located, in_force.loaded)})
+        case = _find(in_force, event, github)
     except SdiGateError as exc:
         fail(exc)
         return publisher.publish(run.model_copy(update={"error": entry_of_error(exc)}))
     # 4. Each candidate by itself; then all of them as one document, and published.
-    scanner = Scanner(inputs, case.policy, folder, session.environment.get("GITHUB_WORKSPACE"))
+    scanner = Scanner(inputs, case.policy, folder, _checkout_of(event, session))
     found = scanner.scan_all(case.subjects.subjects)
-    run = _judged(run, located, case, found)
+    run = _judged(run, case, found)
     return publisher.publish(run, is_whole=scanner.is_published)
 
 
-def _open(
-    inputs: ActionInputs, event: Event, located: LocatedPolicy, where: tuple[GitHub, Session]
-) -> _Case:
-    github, session = where
+def _checkout_of(event: Event, session: Session) -> Checkout:
+    variables = session.environment
+    return Checkout.of(
+        variables.get("GITHUB_WORKSPACE"), event, variables.get("GITHUB_SHA", event.head_sha)
+    )
+
+
+def _open(inputs: ActionInputs, event: Event, located: LocatedPolicy, session: Session) -> InForce:
     sources = PolicyAccess(
         repository=event.repository,
         api_url=session.environment.get("GITHUB_API_URL") or None,
@@ -102,13 +109,17 @@ def _open(
     )
     loaded = open_policy(located, inputs, sources)
     say(f"policy: {loaded.name} ({loaded.digest}) from {located.ref}")
+    return InForce(located=located, loaded=loaded, inputs=inputs, sources=sources)
+
+
+def _find(in_force: InForce, event: Event, github: GitHub) -> _Case:
+    inputs = in_force.inputs
     difference = difference_of(event, github)
-    in_force = InForce(located=located, loaded=loaded, inputs=inputs, sources=sources)
     edit = proposed_policy(in_force, event, difference)
     subjects = find_subjects(inputs, event, difference, github)
     say(subjects.explanation)
     _look_ahead(inputs, subjects.subjects)
-    return _Case(policy=loaded, edit=edit, subjects=subjects)
+    return _Case(policy=in_force.loaded, edit=edit, subjects=subjects)
 
 
 def _look_ahead(inputs: ActionInputs, subjects: tuple[Subject, ...]) -> None:
@@ -125,12 +136,7 @@ def _look_ahead(inputs: ActionInputs, subjects: tuple[Subject, ...]) -> None:
         say("no GPU was found; the candidates are scanned on the CPU")
 
 
-def _judged(
-    run: RunDocument,
-    located: LocatedPolicy,
-    case: _Case,
-    found: list[ResultDocument | ErrorEntry],
-) -> RunDocument:
+def _judged(run: RunDocument, case: _Case, found: list[ResultDocument | ErrorEntry]) -> RunDocument:
     proposed = partial(_proposed, case.edit)
     entries = tuple(
         entry_of_subject(subject, each, proposed(each))
@@ -142,7 +148,7 @@ def _judged(
         schema=run.schema_,
         version=run.version,
         event=run.event,
-        policy=entry_of_policy(located, case.policy),
+        policy=run.policy,
         manifest=None if manifest is None else visible(manifest),
         num_unchanged=case.subjects.num_unchanged,
         subjects=entries,

@@ -11,6 +11,7 @@ from sdi_gate.integrations.github.errors import GitHubError
 from sdi_gate.manifest.references import path_problem
 from sdi_gate.policy.chain.references import PolicyRef, ReferenceFormError, Scheme, parse_reference
 from sdi_gate.policy.chain.trust import Expectations, check_trust
+from sdi_gate.policy.format.places import quoted
 from sdi_gate.policy.loader import load_policy_at
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ def locate_policy(text: str, event: Event, github: GitHub) -> LocatedPolicy:
 def _path(text: str) -> str:
     path = text.removeprefix("./")
     problem = path_problem(path)
+    if path.startswith("file:"):
+        problem = f"{quoted(text)} is not a path: leave out 'file:'"
+    elif path.startswith("/"):
+        problem = f"{quoted(text)} is not a path in the repository: leave out '/' at its start"
     if problem is not None:
         msg = f"policy: {problem}; no policy is read from the checkout, which a change can alter"
         raise UsageError(msg, hint=_FORMS)

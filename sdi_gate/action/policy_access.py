@@ -17,7 +17,7 @@ _OWN = TokenWords(
         "give the job permissions: contents: read, and leave the input github-token as it is, or"
         " set it to a token with that permission"
     ),
-    limits="the policy is read from the repository that the workflow runs in",
+    is_own=True,
 )
 _OTHER = TokenWords(
     name="the input policy-token",

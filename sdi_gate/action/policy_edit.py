@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdi_gate.action.documents import one_line
 from sdi_gate.action.edit_words import sentences_of
 from sdi_gate.action.policies import check_expected, expectations
 from sdi_gate.errors import PolicyError, SdiGateError
@@ -192,12 +193,12 @@ def _refusal(
     try:
         check_expected(proposed, expectations(ref, in_force.inputs, sources))
     except PolicyError as exc:
-        return f"the workflow would refuse it: {exc.message}"
+        return f"the workflow would refuse it: {one_line(exc.message)}"
     return None
 
 
 def _unusable(files: tuple[str, ...], why: str) -> PolicyEdit:
-    return PolicyEdit(entry=PolicyEditEntry(files=files, problem=why))
+    return PolicyEdit(entry=PolicyEditEntry(files=files, problem=one_line(why)))
 
 
 def _same(one: str, other: str) -> bool:

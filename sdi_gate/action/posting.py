@@ -59,7 +59,8 @@ def plan_comment(run: RunDocument, event: Event, mode: CommentMode) -> CommentPl
     Returns:
         None at events without one pull request, in a merge queue (the pull request's own run has
         commented), for a fork, and in mode ``never``. What passes in mode ``on-failure``, and
-        what had nothing to judge in any, makes no comment and corrects the one that is there.
+        what had nothing to judge in any, makes no comment and corrects the one that is there; but
+        an edit of the policy is told in mode ``always`` whatever was judged.
     """
     is_there = event.kind is Kind.PULL_REQUEST and event.pull_request is not None
     if mode is CommentMode.NEVER or not is_there or not may_write(event):
@@ -76,12 +77,12 @@ def is_news(run: RunDocument, mode: CommentMode) -> bool:
         mode: When to comment.
 
     Returns:
-        Whether something was to be judged; in mode ``on-failure`` also whether it is not as it
-        should be, under a policy that closes no gate, too.
+        Whether something was to be judged, or the policy is edited; in mode ``on-failure`` whether
+        something is not as it should be, under a policy that closes no gate, too.
     """
     if mode is CommentMode.ON_FAILURE:
         return run.exit_code != 0 or run.decision in _CLOSED
-    return run.decision != "none"
+    return run.decision != "none" or run.edit is not None
 
 
 def author_of(inputs: ActionInputs, github: GitHub) -> str:

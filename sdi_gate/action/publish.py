@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sdi_gate.action.folder import COMMENT, JUNIT, SARIF
 from sdi_gate.action.outcome import REPORT, RUN, outputs_of
 from sdi_gate.action.posting import OF_A_FORK, author_of, may_write, plan_comment
+from sdi_gate.action.surroundings import check_token
 from sdi_gate.cli.output import fail, printable, put, say
 from sdi_gate.errors import ExitCode, PublishError, SdiGateError
 from sdi_gate.integrations.github.check_runs import CheckAnnotation, CheckRun
@@ -119,6 +120,7 @@ class Publisher:
             if not may_write(self.event):
                 say(f"no comment: {OF_A_FORK}")
             return
+        check_token(self.inputs)
         github = self.github()
         outcome = github.upsert_comment(
             self.event.repository,
@@ -128,7 +130,7 @@ class Publisher:
             author=author_of(self.inputs, github),
             only_existing=plan.only_existing,
         )
-        say(f"comment {outcome.done}: {outcome.url}")
+        say(outcome.told)
 
     def _check(self, run: RunDocument) -> None:
         if not self.inputs.check_run:
@@ -136,6 +138,7 @@ class Publisher:
         if not may_write(self.event):
             say(f"no check run: {OF_A_FORK}")
             return
+        check_token(self.inputs)
         told = check_run_of(run)
         named = "" if run.policy.name is None else f": {clean(run.policy.name)}"
         check = CheckRun(
@@ -176,7 +179,7 @@ class Publisher:
             work()
         except SdiGateError as exc:
             hint = f" Hint: {exc.hint}" if exc.hint else ""
-            self._warn(f"{told}: {exc.message}{hint}")
+            self._warn(f"{told}: {exc.message}.{hint}" if hint else f"{told}: {exc.message}")
         except Exception as exc:  # noqa: BLE001 - no view of a verdict may change it
             self._warn(self._internal(told, exc))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdi_gate.action.documents import entry_of_error
@@ -19,6 +18,7 @@ from sdi_gate.report.runs.document import ErrorEntry
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sdi_gate.action.checkout import Checkout
     from sdi_gate.action.folder import OutFolder
     from sdi_gate.action.inputs import ActionInputs
     from sdi_gate.action.subjects import Subject
@@ -35,19 +35,19 @@ class Scanner:
         inputs: What the workflow gives.
         policy: The policy.
         folder: Where the files of each candidate go.
-        workspace: The checkout, if there is one.
+        checkout: Where folders of the repository are.
 
     Attributes:
         is_published: Whether the files of every candidate that has a result were written.
     """
 
     def __init__(
-        self, inputs: ActionInputs, policy: LoadedPolicy, folder: OutFolder, workspace: str | None
+        self, inputs: ActionInputs, policy: LoadedPolicy, folder: OutFolder, checkout: Checkout
     ) -> None:
         self._inputs = inputs
         self._policy = policy
         self._folder = folder
-        self._workspace = Path(workspace) if workspace else None
+        self._checkout = checkout
         self.is_published = True
 
     def scan_all(self, subjects: Sequence[Subject]) -> list[ResultDocument | ErrorEntry]:
@@ -71,7 +71,7 @@ class Scanner:
             document = self._examine(subject, index)
         except SdiGateError as exc:
             fail(exc)
-            return entry_of_error(exc, self._workspace)
+            return entry_of_error(exc, self._checkout.workspace)
         except BaseException as exc:
             # A library that panics, or ends the process by itself, ends the scan of this one.
             if isinstance(exc, KeyboardInterrupt) or isinstance(exc.__context__, KeyboardInterrupt):
@@ -87,10 +87,11 @@ class Scanner:
         from sdi_gate.cli.precheck import look_ahead  # noqa: PLC0415
         from sdi_gate.cli.scanning import examine  # noqa: PLC0415 - loads torch
 
-        inputs = self._inputs
+        inputs, workspace = self._inputs, self._checkout.workspace
+        self._checkout.check(subject)
         options = ScanOptions(
-            base=None if subject.base is None else located(subject.base, self._workspace),
-            candidate=located(subject.candidate, self._workspace),
+            base=None if subject.base is None else located(subject.base, workspace),
+            candidate=located(subject.candidate, workspace),
             tier=inputs.tier,
             device=inputs.device,
             out=self._folder.of_candidate(index),

@@ -11,7 +11,7 @@ from sdi_gate.errors import UsageError
 from sdi_gate.integrations.github.errors import GitHubError
 from sdi_gate.manifest.changes import all_entries, changed_entries
 from sdi_gate.manifest.reading import check_base, parse_manifest, with_base
-from sdi_gate.manifest.references import path_problem
+from sdi_gate.manifest.references import path_problem, same_model
 from sdi_gate.manifest.schema import MAX_NAME
 from sdi_gate.models.ref import ModelRef, Scheme
 from sdi_gate.policy.format.places import quoted
@@ -135,6 +135,10 @@ def located(reference: str, workspace: Path | None) -> str:
 
 
 def _named(inputs: ActionInputs, candidate: str) -> Subjects:
+    why = None if inputs.base is None else same_model(inputs.base, candidate)
+    if why is not None:
+        msg = f"base and candidate: {why}; a model is compared with itself, and always passes"
+        raise UsageError(msg, hint="base is the model that the candidate was made from")
     name = inputs.registered_name or ModelRef.parse(candidate).location
     subject = Subject(
         name=visible(name)[:MAX_NAME],

@@ -68,6 +68,20 @@ def github_of(inputs: ActionInputs, environment: Mapping[str, str]) -> GitHub:
     return GitHub(api_url=environment.get("GITHUB_API_URL") or None, token=inputs.github_token)
 
 
+def check_token(inputs: ActionInputs) -> None:
+    """Refuse to write where no token was given, before anything is asked.
+
+    Args:
+        inputs: The inputs.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if not inputs.github_token:
+        msg = "github-token is empty, so that nothing can be written on GitHub"
+        raise UsageError(msg, hint="give github-token: ${{ github.token }}")
+
+
 def run_url_of(environment: Mapping[str, str], repository: str) -> str | None:
     """Return the address of the run's page.
 

@@ -42,7 +42,7 @@ class Duration(click.ParamType[float]):
         hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0,) * 3
         total = 3600 * hours + 60 * minutes + seconds
         if not 0 < total <= _LONGEST_S:
-            msg = f"{value!r} is no duration from 1s to a week such as 10m, 90s or 1h30m."
+            msg = f"expected a duration from 1s to a week, such as 10m or 1h30m; got {value!r}"
             self.fail(msg, param, ctx)
         return float(total)
 

@@ -16,6 +16,7 @@ from sdi_gate.integrations.policy_transfer import (
     fetch,
     read_url,
 )
+from sdi_gate.policy.format.places import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,11 @@ API_URL = "https://api.github.com"
 
 _TOKEN = re.compile(r"[!-~]+")
 _LONGEST_WAIT_S = 5.0
+_SHOWN_DIGITS = 7
+_ABSENT = (
+    "check the path; a new policy has to be merged first; if the repository is private, the job"
+    " needs contents: read"
+)
 _HEADERS = {
     "Accept": "application/vnd.github.raw+json",
     "User-Agent": "sdi-gate",
@@ -43,6 +49,7 @@ class TokenWords:
         name: What is set to the token.
         advice: How to get one that may read the repository.
         limits: What else to know where a repository cannot be seen with the token.
+        is_own: Whether it reads the repository that the workflow runs in, which is there.
     """
 
     name: str = "GITHUB_TOKEN"
@@ -50,6 +57,7 @@ class TokenWords:
         "set GITHUB_TOKEN to a token with the permission contents: read on that repository"
     )
     limits: str = "the token of a workflow job reads its own repository only"
+    is_own: bool = False
 
 
 class GitPolicies:
@@ -99,6 +107,9 @@ class GitPolicies:
             url = self._url(ref)
             self._check_token()
             answer = self._ask(url)
+            if answer.status == 404 and self._words.is_own:
+                msg = f"{ref.repository} has no file {quoted(ref.path)} at"
+                raise PolicyError(f"policy: {msg} {ref.commit[:_SHOWN_DIGITS]} (404)", hint=_ABSENT)
             return self._content(answer)
         except TransferError as exc:
             msg = f"{ref}: the policy cannot be had: {exc.message}"

@@ -40,6 +40,9 @@ _KEYS = frozenset({"dtype", "shape", "data_offsets"})
 _MAX_NAME = 500
 _MAX_AXES = 16
 _MAX_NUMEL = 2**63 - 1
+# https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md: a text that stands for a file.
+_POINTER = b"version https://git-lfs.github.com/spec/v1"
+_FETCH = "check out with lfs: true, or run git lfs pull"
 _AGAIN = "copy or download the model again, every file of it"
 _FOREIGN = "do not use this file: re-save the model with save_pretrained, or get another copy"
 
@@ -77,6 +80,10 @@ def read_header(path: Path, where: str) -> tuple[StoredTensor, ...]:
     """  # noqa: DOC502 - raised by the functions called
     with path.open("rb") as file:
         size_bytes = os.fstat(file.fileno()).st_size
+        if file.read(len(_POINTER)) == _POINTER:
+            msg = f"{where} is a Git LFS pointer, not the weights"
+            raise FormatError(msg, hint=_FETCH)
+        file.seek(0)
         length = _length_of(file.read(_LENGTH.size), size_bytes, where)
         # One byte first: a file of holes has zeros where its header would be.
         content = file.read(min(length, 1))

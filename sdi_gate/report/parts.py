@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NAME_LIMIT = 100
 SENTENCE_LIMIT = 240
+# Times the length that is shown.
+_LOOKED_AT = 20
 ABSENT = "–"  # noqa: RUF001 - an en dash, so that nobody reads a minus
 
 # Control, format (which hides text or turns its direction), lone surrogates, line separators.
@@ -216,6 +218,10 @@ def clean(text: str, limit: int = NAME_LIMIT) -> str:
         The text with runs of white space as one space, each unprintable character as U+FFFD, and
         the middle left out if it is too long: the ends of a tensor's name say most.
     """
+    # Of a text that is far too long only the ends are looked at, for a hostile one has megabytes.
+    most = _LOOKED_AT * limit
+    if len(text) > 2 * most:
+        text = f"{text[:most]} … {text[-most:]}"
     visible = "".join(
         "\ufffd" if unicodedata.category(char) in _UNPRINTABLE and not char.isspace() else char
         for char in text

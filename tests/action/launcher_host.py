@@ -20,6 +20,11 @@ env -0 >"{records}/$name.env"
 """
 
 
+NVIDIA = 'echo "GPU 0: Some GPU (UUID: GPU-1)"'
+# What the program leaves behind, and what docker ends with.
+DECIDED = '[[ "$1" != run ]] || printf "decision<<x\\npass\\nx\\n" >>"$GITHUB_OUTPUT"; exit 0'
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
     code: int
@@ -71,7 +76,7 @@ class Host:
             (folder / name).touch()
             self.environment[key] = str(folder / name)
 
-    def install(self, name, body="exit 0"):
+    def install(self, name, body=DECIDED):
         path = self.bin / name
         bash = shutil.which("bash")
         path.write_text(
@@ -96,3 +101,10 @@ class Host:
             said, _ = process.communicate(timeout=60)
         output = Path(self.environment["GITHUB_OUTPUT"])
         return Ran(code=process.returncode, said=said, records=self.records, output=output)
+
+
+def error_of(ran):
+    assert ran.said.count("\n") == 1
+    assert ran.said.startswith("::error title=sdi-gate::")
+    assert ran.output.read_text(encoding="utf-8") == "decision=error\ncandidates=0\n"
+    return ran.said

@@ -164,7 +164,7 @@ def test_what_the_runner_and_the_launcher_read_is_no_stranger():
         ("sarif", "yes", "expected true or false"),
         ("junit", "True", "expected true or false"),
         ("check-run", "1", "expected true or false"),
-        ("budget", "soon", "is no duration"),
+        ("budget", "soon", "expected a duration from 1s to a week, such as 10m"),
         ("threads", "0", "a whole number from 1 to 1024"),
         ("threads", "1025", "a whole number from 1 to 1024"),
         ("threads", "٣", "a whole number"),

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from launcher_host import DIGEST, IMAGE, LAUNCHER, Host
+from launcher_host import DECIDED, DIGEST, IMAGE, LAUNCHER, NVIDIA, Host, error_of
 
 SECRETS = {
     "INPUT_HF_TOKEN": "hf-secret-1",
@@ -17,7 +17,6 @@ SECRETS = {
     "ACTIONS_RUNTIME_TOKEN": "runtime-secret-5",
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "identity-secret-6",
 }
-NVIDIA = 'echo "GPU 0: Some GPU (UUID: GPU-1)"'
 
 
 @pytest.fixture
@@ -28,13 +27,6 @@ def host(tmp_path):
 @pytest.fixture
 def docker_host(host):
     return host.install("docker")
-
-
-def error_of(ran):
-    assert ran.said.count("\n") == 1
-    assert ran.said.startswith("::error title=sdi-gate::")
-    assert ran.output.read_text(encoding="utf-8") == "decision=error\ncandidates=0\n"
-    return ran.said
 
 
 def test_bash_can_read_the_launcher():
@@ -62,9 +54,8 @@ def test_the_container_has_a_read_only_root_and_no_power(docker_host):
     ran = docker_host.run()
     assert ran.code == 0
     given = ran.arguments()
-    assert given[:3] == ["run", "--rm", "--init"]
+    assert {"run", "--init", "--read-only"} <= set(given)
     assert given[-1] == IMAGE
-    assert {"--read-only"} <= set(given)
     assert ran.values_of("--tmpfs") == ["/tmp"]  # noqa: S108 - the container's own
     assert ran.values_of("--cap-drop") == ["ALL"]
     assert ran.values_of("--security-opt") == ["no-new-privileges"]
@@ -95,26 +86,27 @@ def test_folders_with_commas_quotes_and_spaces_are_made_and_mounted(docker_host)
     assert cache.is_dir()
 
 
-def test_a_relative_folder_is_one_of_the_workspace(docker_host):
-    ran = docker_host.run(INPUT_CACHE="sub/../models")
-    assert ran.mounts()[docker_host.folder / "work/models"] is False
+def test_a_relative_folder_is_one_beside_the_workspace(docker_host):
+    ran = docker_host.run(INPUT_CACHE="sub/../../models")
+    assert ran.mounts()[docker_host.folder / "models"] is False
     assert ran.values_of("--workdir") == [str(docker_host.folder / "work")]
 
 
-@pytest.mark.parametrize("out", [".", "results", "../work/results"])
-def test_nothing_is_written_to_the_workspace(docker_host, out):
-    ran = docker_host.run(INPUT_OUT=out)
+@pytest.mark.parametrize("name", ["out", "cache"])
+@pytest.mark.parametrize("folder", [".", "results", "../work/results"])
+def test_no_folder_of_the_workspace_is_written_or_trusted(docker_host, name, folder):
+    ran = docker_host.run(**{f"INPUT_{name.upper()}": folder})
     assert ran.code == 2
-    assert "out must name a folder outside of the workspace" in error_of(ran)
+    assert f"{name} must name a folder outside of the workspace" in error_of(ran)
+    assert not ran.called("docker-run")
 
 
-@pytest.mark.parametrize("name", ["cache", "run"])
-def test_a_link_in_the_checkout_chooses_no_mount(docker_host, name):
+def test_a_link_in_the_checkout_chooses_no_mount(docker_host):
     (docker_host.folder / "home").mkdir()
     (docker_host.folder / "work/results").symlink_to(docker_host.folder / "home")
-    ran = docker_host.run(**{f"INPUT_{name.upper()}": "results/a"})
+    ran = docker_host.run(INPUT_RUN="results/a")
     assert ran.code == 2
-    assert f"{name} goes by a link out of the workspace" in error_of(ran)
+    assert "run goes by a link out of the workspace" in error_of(ran)
     assert list((docker_host.folder / "home").iterdir()) == []
     assert not ran.called("docker-run")
 
@@ -238,10 +230,24 @@ def test_numbers_of_gpus_hold_only_where_the_container_has_them_all(docker_host)
     assert "CUDA_VISIBLE_DEVICES" not in ran.values_of("--env")
 
 
-@pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 5, 6, 10, 11, 143])
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 10, 11, 143])
 def test_the_exit_code_is_the_programs(host, code):
     ran = host.install("docker", f'[[ "$1" != run ]] || exit {code}').run()
     assert (ran.code, ran.said) == (code, "")
+
+
+@pytest.mark.parametrize("left", ["", "decision<<x\\nerror\\nx\\n", "report-path=decision<<\\n"])
+def test_an_end_without_a_decision_is_no_pass(host, left):
+    ran = host.install("docker", f'[[ "$1" != run ]] || printf "{left}" >>"$GITHUB_OUTPUT"').run()
+    assert ran.code == 1
+    assert "ended without a decision" in ran.said
+
+
+@pytest.mark.parametrize("code", [0, 10, 125])
+def test_the_container_is_removed_whatever_comes_of_it(host, code):
+    ran = host.install("docker", f'[[ "$1" != run ]] || exit {code}').run()
+    assert "--rm" not in ran.arguments()
+    assert ran.arguments("docker-rm") == ["rm", "--force", *ran.values_of("--name")]
 
 
 @pytest.mark.parametrize(
@@ -266,13 +272,16 @@ def test_a_host_whose_docker_cannot_give_the_gpu_says_so(host):
     assert "NVIDIA's container toolkit" in error_of(ran)
 
 
-def test_an_image_that_is_absent_is_pulled_and_one_that_cannot_be_is_an_error(host):
-    absent = '[[ "$1" != image ]] || exit 1'
-    ran = host.install("docker", absent).run()
+def test_an_image_that_is_absent_is_pulled(host):
+    ran = host.install("docker", f'[[ "$1" != image ]] || exit 1\n{DECIDED}').run()
     assert (ran.code, ran.arguments("docker-pull")[-1]) == (0, IMAGE)
-    ran = host.install("docker", f'{absent}\n[[ "$1" != pull ]] || exit 1').run()
+
+
+def test_an_image_that_cannot_be_pulled_is_an_error(host):
+    ran = host.install("docker", '[[ "$1" != image && "$1" != pull ]] || exit 1').run()
     assert ran.code == 1
     assert "could not pull" in error_of(ran)
+    assert not ran.called("docker-run")
 
 
 def test_an_image_that_is_there_is_not_pulled(docker_host):
@@ -286,7 +295,7 @@ def test_a_job_that_is_cancelled_stops_the_container(host):
     deadline = time.monotonic() + 30
     while not (host.records / "docker-run.env").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(0.2)  # the fake has recorded, and sets its trap next
+    time.sleep(0.2)  # recorded; the trap is next
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 143

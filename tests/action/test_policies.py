@@ -93,7 +93,8 @@ def test_a_reference_is_taken_as_it_is(rig: Rig):
 
 
 WRONG = {
-    "absolute": ("/etc/policy.yml", "is not a path in the repository"),
+    "absolute": ("/etc/policy.yml", "is not a path in the repository: leave out '/' at its start"),
+    "scheme": ("file:policies/policy.yml", "is not a path: leave out 'file:'"),
     "above": ("../policy.yml", "leads out of its folder"),
     "inside-above": ("policies/../../p.yml", "leads out of its folder"),
     "dot": ("policies/./p.yml", "empty or '.'"),
@@ -173,7 +174,10 @@ def test_a_default_branch_that_cannot_be_looked_up_is_an_error_of_the_policy(rig
 
 def test_a_policy_that_is_not_there_is_an_error(rig: Rig):
     found = refusal(rig.giving(policy="policies/absent.yml"))
-    assert found.message.startswith(f"{REPO}//policies/absent.yml@{rig.base}: the policy cannot be")
+    told = f"policy: {REPO} has no file 'policies/absent.yml' at {rig.base[:7]} (404)"
+    assert found.message == told
+    assert "check the path; a new policy has to be merged first" in found.hint
+    assert "if the repository is private, the job needs contents: read" in found.hint
 
 
 def test_a_reader_shows_no_token():
@@ -217,7 +221,7 @@ def test_without_a_key_no_signature_is_looked_for(rig: Rig):
 def test_with_a_key_a_policy_without_a_signature_is_refused(rig: Rig):
     found = refusal(rig.giving(policy_public_key=text_of(KEY)))
     assert "signature: required by the public key, and not at" in found.message
-    assert f"{PATH}.sig@{rig.base} (the policy cannot be had: " in found.message
+    assert f"{PATH}.sig@{rig.base} (policy: {REPO} has no file " in found.message
     assert "under its name and .sig" in found.hint
 
 

@@ -212,7 +212,7 @@ def test_a_private_repository_without_the_permission_is_an_error(rig: Rig):
     rig.commits({PATH: manifest(ONE)}, {})
     rig.server.private.add(REPO)
     rig.server.accounts[JOB_TOKEN] = Account(permissions={}, repositories=frozenset({REPO}))
-    with pytest.raises(GitHubError, match="contents=read"):
+    with pytest.raises(GitHubError, match="contents: read"):
         judged(rig)
 
 

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from commands import POLICIES, assert_one_clear_error, references, result_of
+from safetensors.torch import load_file, save_file
 from tiny_models import WEIGHTS, build_base, build_tokenizer, edit_json, rewrite
 
 
@@ -30,6 +31,25 @@ def without_weights(folder):
 def truncated(folder):
     content = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(content[: len(content) // 2])
+
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d7a' * 16}\nsize 4976\n"
+
+
+def pointer(folder):
+    (folder / WEIGHTS).write_text(POINTER, encoding="ascii")
+
+
+def pointer_as_shard(folder):
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    tensors = load_file(folder / WEIGHTS)
+    last = "model.norm.weight"
+    save_file({name: t for name, t in tensors.items() if name != last}, folder / names[0])
+    (folder / names[1]).write_text(POINTER, encoding="ascii")
+    (folder / WEIGHTS).unlink()
+    places = {name: names[name == last] for name in tensors}
+    index = {"metadata": {}, "weight_map": places}
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 def pickled(folder):
@@ -56,6 +76,8 @@ SOURCE_ERRORS = {
     "empty-folder": (empty, "holds no files"),
     "config-without-weights": (without_weights, "but no weights"),
     "truncated": (truncated, "not a whole safetensors file"),
+    "git-lfs": (pointer, "is a Git LFS pointer, not the weights"),
+    "git-lfs-shard": (pointer_as_shard, "is a Git LFS pointer, not the weights"),
     "pickle-only": (pickled, "can run code when it is loaded"),
     "config-is-a-list": (listed, "is not a JSON object"),
     "config-is-no-json": (no_json, "is not JSON"),

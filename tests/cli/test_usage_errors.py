@@ -25,7 +25,7 @@ USAGE = {
     "no-threads": (("scan", "--threads", "0"), "0 is not in the range"),
     "too-many-threads": (("scan", "--threads", "3000000000"), "is not in the range"),
     "dtype": (("scan", "--dtype", "float16"), "'float16' is not one of"),
-    "budget": (("scan", "--budget", "soon"), "'soon' is no duration"),
+    "budget": (("scan", "--budget", "soon"), "expected a duration"),
     "report-without-file": (("report",), "Missing argument 'RESULT'"),
     "report-format": (("report", "x", "--format", "pdf"), "'pdf' is not one of"),
     "validate-nothing": (("policy", "validate"), "Missing argument 'FILES"),
@@ -69,7 +69,7 @@ def test_what_is_no_reference_is_refused(text, option, run_here, tmp_path, model
 def test_what_is_no_duration_is_refused(text, run_here):
     ended = run_here("scan", "--candidate", "file:x", "--budget", text)
     assert (ended.code, ended.out) == (2, "")
-    assert "is no duration from 1s to a week such as 10m, 90s or 1h30m." in ended.err
+    assert "expected a duration from 1s to a week, such as 10m or 1h30m; got " in ended.err
 
 
 @pytest.mark.parametrize(

@@ -286,10 +286,65 @@ def test_what_a_fork_has_stored_is_commented_by_a_second_workflow(world, followe
     assert (ended.code, ended.outputs["decision"]) == (0, "none"), ended.shown
     (comment,) = world.comments
     assert comment.number == NUMBER
-    assert comment.body.startswith(MARKER)
-    assert "FAIL" in decision_line(comment.body)
+    assert comment.body.startswith(MARKER.replace("comment", "reported"))
+    assert "Reported by a job of the fork: FAIL" in decision_line(comment.body)
     assert "were reported by a job of the pull request" in comment.body
+    assert "This check is" not in comment.body
     assert JOB_TOKEN not in ended.shown + comment.body
+
+
+def test_what_a_fork_reports_never_takes_the_place_of_what_a_job_of_ours_found(world, follower):
+    job, _ = follower
+    world.github.comments.clear()
+    target = world.pull_request(fork=True, name="pull_request_target")
+    assert target.code == 10
+    job.start("workflow_run", workflow_run(world))
+    ours, reported = sorted(world.comments, key=lambda comment: comment.id)
+    assert ours.body.startswith(MARKER)
+    assert decision_line(ours.body).startswith("## FAIL")
+    assert reported.body.startswith(MARKER.replace("comment", "reported"))
+
+
+def test_a_checkout_of_another_commit_is_not_judged_as_the_one_of_the_event(world):
+    world.push(manifest_of(one="near", two="middle"))
+    world.job.checked_out = "f" * 40
+    ended = world.pull_request()
+    assert (ended.code, ended.outputs["decision"]) == (2, "error")
+    assert "expected a checkout of" in ended.shown
+
+
+def test_a_cache_that_the_checkout_could_have_brought_is_refused(world):
+    world.push(manifest_of(one="near", two="middle"))
+    world.job.inputs["cache"] = str(world.job.workspace / "cache")
+    ended = world.pull_request()
+    assert ended.code == 2
+    assert "cache: expected a folder outside the workspace" in ended.shown
+
+
+def test_an_edit_of_the_policy_alone_is_told_in_a_comment(world):
+    looser = POLICY.replace(b"0.", b"0.9", 1)
+    assert looser != POLICY
+    world.push(manifest_of(one="near"), policy=looser)
+    ended = world.pull_request()
+    assert (ended.code, ended.outputs["decision"]) == (0, "none")
+    (comment,) = world.comments
+    assert "The policy is edited here, too" in comment.body
+
+
+def test_a_push_by_force_is_judged_whole(world):
+    # What the old head brought is taken back; against the common ancestor nothing would show.
+    files = {"models.yml": manifest_of(one="middle"), "policies/production.yml": POLICY}
+    before = world.github.commit(REPOSITORY, files, parents=(world.base,), branch="main")
+    files = {"models.yml": manifest_of(one="near"), "policies/production.yml": POLICY}
+    after = world.github.commit(REPOSITORY, files, parents=(world.base,), branch="main")
+    payload = {
+        "repository": repository(),
+        "before": before,
+        "after": after,
+        "ref": "refs/heads/main",
+    }
+    ended = world.job.here("push", payload, after)
+    assert (ended.code, ended.outputs["candidates"]) == (0, "1"), ended.shown
 
 
 def forged(**changes):
@@ -340,7 +395,36 @@ def test_a_second_workflow_that_cannot_comment_fails(world, follower):
     world.github.accounts[JOB_TOKEN].permissions = {"contents": "read"}
     ended = job.here("workflow_run", workflow_run(world))
     assert ended.code == 6
-    assert "pull_requests=write" in ended.shown
+    assert "pull-requests: write" in ended.shown
+
+
+def test_without_a_token_nothing_is_written_and_the_verdict_stays(world):
+    world.job.inputs |= {"github-token": "", "check-run": "true"}
+    world.push(manifest_of(one="middle"))
+    ended = world.pull_request()
+    assert (ended.code, ended.outputs["decision"]) == (0, "pass"), ended.shown
+    warnings = ended.annotations("warning")
+    assert ["github-token is empty" in line for line in warnings] == [True, True]
+    assert "give github-token: ${{ github.token }}" in ended.shown
+    assert not any("comments" in line or "/user" in line for line in world.github.lines)
+
+
+def test_problems_of_a_manifest_are_told_one_by_one(world):
+    world.push(manifest_of(one="near") + b"  - nam: two\n    candidate: file:/far\n")
+    ended = world.pull_request()
+    assert ended.code == 2
+    first, *others = ended.run["error"]["message"].split("; models.yml:")
+    assert first.endswith(f"cannot be used: {len(others)} problems")
+    assert len(others) > 1
+    assert "\n" not in ended.run["error"]["message"]
+
+
+def test_a_comment_that_is_not_called_for_is_not_said_to_be_absent(world):
+    world.job.inputs["comment"] = "on-failure"
+    world.push(manifest_of(one="near"))
+    ended = world.pull_request()
+    assert (ended.code, world.comments) == (0, [])
+    assert "no comment: none is called for, and there is none to update" in ended.shown
 
 
 def test_a_second_workflow_that_finds_no_pull_request_says_so_and_is_done(world, follower):
@@ -526,6 +610,8 @@ def test_a_gpu_that_is_not_there_is_one_sentence_before_anything_is_fetched(worl
 
 def test_nothing_is_written_to_the_workspace_and_the_runners_user_owns_what_is_written(world):
     world.push(manifest_of(one="near", two="middle"))
+    (world.job.workspace / ".git").mkdir()
+    (world.job.workspace / ".git" / "HEAD").touch()
     before = sorted(world.job.workspace.rglob("*"))
     if os.geteuid() == 0:
         (world.job.folder / "temp").mkdir()

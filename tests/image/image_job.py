@@ -128,7 +128,6 @@ class ImageJob:
             **{f"INPUT_{key.upper().replace('-', '_')}": value for key, value in inputs.items()},
             **docker.environment,
             "HOME": str(self.folder),
-            "PATH": os.environ["PATH"],
             "RUNNER_TEMP": str(self.folder / "temp"),
         }
         user = {"user": docker.user, "group": docker.user, "extra_groups": []}

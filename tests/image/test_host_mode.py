@@ -14,6 +14,12 @@ from image_job import HF_TOKEN
 
 pytestmark = pytest.mark.container
 
+CLIENT = """#!{bash}
+first="$1"; shift
+[[ "$first" != run ]] || set -- --network host "$@"
+exec {docker} "$first" "$@"
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Docker:
@@ -31,6 +37,10 @@ def docker(image):
     folder = Path(tempfile.mkdtemp(prefix="sdi-gate-docker-"))
     folder.chmod(0o755)
     (folder / "config").mkdir(mode=0o755)
+    # The GitHub of the tests is on loopback, and docker's own network is another one.
+    client = folder / "docker"
+    client.write_text(CLIENT.format(bash=shutil.which("bash"), docker=shutil.which("docker")))
+    client.chmod(0o755)
     socket = folder / "docker.sock"
     command = [shutil.which("podman"), "system", "service", "--time", "0", f"unix://{socket}"]
     with subprocess.Popen(command) as service:  # noqa: S603 - the arguments are ours
@@ -39,6 +49,7 @@ def docker(image):
             time.sleep(0.1)
         socket.chmod(0o666)
         environment = {"DOCKER_HOST": f"unix://{socket}", "DOCKER_CONFIG": str(folder / "config")}
+        environment["PATH"] = f"{folder}:{os.environ['PATH']}"
         found = engine.ran("podman", "image", "inspect", "--format", "{{.Id}}", image)
         yield Docker(environment=environment, image=f"sha256:{found.stdout.strip()}")
         service.terminate()
@@ -61,6 +72,7 @@ def test_a_near_one_passes_and_its_files_are_the_runners_own(job, docker):
     inputs = job.inputs(image=docker.image, cache=str(cache))
     ended = job.as_composite_action(job.push("near"), docker, **inputs)
     assert ended.code == 0, ended.log
+    assert ended.outputs["decision"] == "pass"
     written = [*(job.folder / "temp/sdi-gate").rglob("*"), cache, *cache.rglob("*")]
     assert {path.stat().st_uid for path in written} == {docker.user}
     assert (job.folder / "temp/sdi-gate/run.json").is_file()

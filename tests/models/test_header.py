@@ -45,6 +45,18 @@ def test_a_file_without_tensors_is_sound(tmp_path):
     assert header_of(tmp_path, {}) == ()
 
 
+def test_a_pointer_of_git_lfs_is_named_as_one(tmp_path):
+    path = tmp_path / "model-00001-of-00002.safetensors"
+    path.write_text(
+        "version https://git-lfs.github.com/spec/v1\n"
+        f"oid sha256:{'4d7a2146' * 8}\nsize 4976698672\n",
+        encoding="ascii",
+    )
+    with pytest.raises(FormatError, match=r"^'x' of m is a Git LFS pointer, not") as caught:
+        read_header(path, "'x' of m")
+    assert caught.value.hint == "check out with lfs: true, or run git lfs pull"
+
+
 def test_padding_behind_the_header_is_sound(tmp_path):
     (stored,) = header_of(tmp_path, json.dumps({"w": ENTRY}).encode() + b"   ", bytes(8))
     assert stored.end - stored.begin == 8

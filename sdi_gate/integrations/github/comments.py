@@ -42,6 +42,13 @@ class CommentOutcome:
     done: Done
     url: str
 
+    @property
+    def told(self) -> str:
+        """Return the same as one line of a log."""
+        if self.done is Done.ABSENT:
+            return "no comment: none is called for, and there is none to update"
+        return f"comment {self.done}: {self.url}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comments:

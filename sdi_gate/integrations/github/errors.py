@@ -133,4 +133,6 @@ def _permissions(header: str) -> str:
     # "a=read,b=write; c=write": both of the first, or the one after the semicolon.
     ways = [[one.strip() for one in way.split(",")] for way in header.split(";")]
     kept = [way for way in ways if all(_PERMISSION.fullmatch(one) for one in way)]
-    return " or ".join(" and ".join(way[:_MAX_PERMISSIONS]) for way in kept[:_MAX_PERMISSIONS])
+    told = " or ".join(" and ".join(way[:_MAX_PERMISSIONS]) for way in kept[:_MAX_PERMISSIONS])
+    # As a workflow writes them.
+    return told.replace("_", "-").replace("=", ": ")

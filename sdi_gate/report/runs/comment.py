@@ -14,16 +14,18 @@ MAX_CHARACTERS = 65_536
 MAX_BYTES = 262_144
 
 
-def comment_marker(key: str) -> str:
+def comment_marker(key: str, *, is_reported: bool = False) -> str:
     """Return the first line of every comment for a policy.
 
     Args:
         key: `RunPolicyEntry.key`: 16 hex digits.
+        is_reported: Whether it shows what a job of a fork says: such a comment never takes the
+            place of one that a job of ours has made.
 
     Returns:
         A line that no reader sees.
     """
-    return f"<!-- sdi-gate:comment:v1:{key} -->"
+    return f"<!-- sdi-gate:{'reported' if is_reported else 'comment'}:v1:{key} -->"
 
 
 def render_comment(
@@ -33,7 +35,8 @@ def render_comment(
 
     Args:
         run: The run; nothing else is looked at, so that another job can render it again.
-        note: A paragraph of whoever comments, shown after the decision.
+        note: What has to be known of a run that another job reported, shown above all else; the
+            comment is then marked as one of a report.
         max_characters: Greatest length.
 
     Returns:
@@ -42,4 +45,5 @@ def render_comment(
         is left out by rank, and the text says which.
     """
     limit = Limit(characters=max_characters, size_bytes=MAX_BYTES, told="a comment")
-    return render_page(run, limit, marker=comment_marker(run.policy.key), note=note)
+    marker = comment_marker(run.policy.key, is_reported=bool(note))
+    return render_page(run, limit, marker=marker, note=note)

@@ -79,16 +79,17 @@ def policy_words(run: RunDocument) -> str:
     return "the policy" if run.policy.name is None else f"policy {clean(run.policy.name, NAME)}"
 
 
-def lead(run: RunDocument) -> tuple[str, ...]:
+def lead(run: RunDocument, *, is_reported: bool = False) -> tuple[str, ...]:
     """Return what decided, and what follows for the check.
 
     Args:
         run: The run.
+        is_reported: Whether another job says so; of the check nothing is said then.
 
     Returns:
         One paragraph each.
     """
-    return (*_decided(run), _check(run))
+    return (*_decided(run), *(() if is_reported else (_check(run),)))
 
 
 def alerts(run: RunDocument) -> tuple[str, ...]:
@@ -154,10 +155,11 @@ def _decided(run: RunDocument) -> Iterator[str]:
             yield f"Hint: {clean(run.error.hint, MESSAGE)}"
     elif run.deciding is None:
         held = f"{plural(run.num_unchanged, 'candidate')} of "
+        left = "was left as it is" if run.num_unchanged == 1 else "were left as they are"
         yield (
             f"{held if run.num_unchanged else ''}"
             f"{clean(run.manifest or 'the manifest', _FILES)}"
-            f"{' were left as they are' if run.num_unchanged else ' has no entry to judge'}: "
+            f"{f' {left}' if run.num_unchanged else ' has no entry to judge'}: "
             "nothing was measured."
         )
     else:

@@ -26,6 +26,7 @@ _FOR_OTHERS = 0.85
 _EDIT_ROWS = (200, 40, 10, 3, 0)
 # As long as the sentence on what was left out can be.
 _LONGEST = "x" * 1500
+_REPORTED = "Reported by a job of the fork: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,8 @@ def render_page(run: RunDocument, limit: Limit, *, marker: str = "", note: str =
         run: The run.
         limit: How long the page may be.
         marker: First line, as it is; empty for none.
-        note: A paragraph after the decision; empty for none.
+        note: A paragraph before the decision, which then is what another job reported; empty for
+            none.
 
     Returns:
         Markdown.
@@ -111,7 +113,7 @@ class _Composer:
         """Render the page.
 
         Args:
-            note: A paragraph after the decision.
+            note: A paragraph before the decision; empty for none.
 
         Returns:
             Markdown.
@@ -137,8 +139,8 @@ class _Composer:
         notes = (clean(note, MESSAGE),) if note else ()
         index = run.deciding
         return _Page(
-            heading=headings.heading(run),
-            lead=(*headings.lead(run), *notes),
+            heading=f"{_REPORTED if note else ''}{headings.heading(run)}",
+            lead=(*notes, *headings.lead(run, is_reported=bool(note))),
             policy=policy_sentence(run),
             address=Rendered(f"[Open the run]({address})." if address else ""),
             alerts=headings.alerts(run),

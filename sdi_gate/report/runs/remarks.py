@@ -201,7 +201,8 @@ def _edit(edit: PolicyEditEntry, run: RunDocument) -> Remark:
     told = (edit_words(edit), problem, _proposed(run))
     path = repository_path(edit.files[0], run) or edit.files[0]
     return Remark(
-        level="notice",
+        # What cannot be used, once it is merged, closes the gate for all that come after it.
+        level="warning" if edit.problem or edit.loosens else "notice",
         title="The policy is edited",
         message=clean(" ".join(filter(None, told)), MESSAGE_LIMIT),
         location=Location(file=path, line=1) if is_inside(path) else None,

@@ -90,7 +90,7 @@ def test_an_annotation_without_a_title_has_none(client, server):
 
 def test_without_the_permission_the_check_is_an_error_that_names_it(client, server):
     server.accounts[JOB_TOKEN].permissions = {"contents": "read"}
-    with pytest.raises(GitHubError, match="asks for is checks=write"):
+    with pytest.raises(GitHubError, match="asks for is checks: write"):
         client.create_check_run(REPO, run(server))
 
 

@@ -123,7 +123,7 @@ def test_a_comment_without_its_marker_is_a_bug(client):
 
 def test_a_token_that_only_reads_is_told_what_it_lacks(client, server):
     server.accounts[JOB_TOKEN].permissions = {"contents": "read"}
-    with pytest.raises(GitHubError, match="issues=write or pull_requests=write") as caught:
+    with pytest.raises(GitHubError, match="issues: write or pull-requests: write") as caught:
         upsert(client)
     assert caught.value.status == 403
     assert "forks" in caught.value.hint

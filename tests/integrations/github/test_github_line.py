@@ -98,9 +98,9 @@ def test_a_refusal_is_told_with_the_host_and_the_status_and_without_its_words(
 @pytest.mark.parametrize(
     ("header", "told"),
     [
-        ("issues=write; pull_requests=write", "asks for is issues=write or pull_requests=write"),
-        ("contents=read,issues=write", "asks for is contents=read and issues=write"),
-        ("issues=write; ::error::x", "asks for is issues=write ("),
+        ("issues=write; pull_requests=write", "asks for is issues: write or pull-requests: write"),
+        ("contents=read,issues=write", "asks for is contents: read and issues: write"),
+        ("issues=write; ::error::x", "asks for is issues: write ("),
         ("<script>", "forbidden, or locked"),
         ("", "forbidden, or locked"),
     ],

@@ -136,11 +136,16 @@ def test_a_base_that_the_adapter_names_now_is_told_as_that():
     assert "is now the one that the adapter names" in annotations_of(run(failed))[1].message
 
 
-def test_an_edit_of_the_policy_is_a_notice_at_its_file():
+def of_the_edit(found):
+    return next(each for each in found if each.title == "The policy is edited")
+
+
+@pytest.mark.parametrize(("loosens", "level"), [(True, "warning"), (False, "notice")])
+def test_an_edit_of_the_policy_is_told_at_its_file_and_louder_if_it_loosens(loosens, level):
     other = subject("a", judged(finding()), proposed=proposed("pass"))
     same = subject("b", proposed=proposed("pass"))
-    found = annotations_of(run(other, same, edit=edit()))[-1]
-    assert (found.level, *where(found)) == ("notice", "policies/production.yml", 1, None)
+    found = of_the_edit(annotations_of(run(other, same, edit=edit(loosens=loosens))))
+    assert (found.level, *where(found)) == (level, "policies/production.yml", 1, None)
     assert "By the edited policy 1 of 2 candidates would come to another status." in found.message
 
 
