@@ -56,7 +56,7 @@ class Checkout:
         Returns:
             The checkout; nothing is read yet.
         """
-        merge = (sha,) if event.name in _OF_A_MERGE else ()
+        merge = (sha,) if event.name in _OF_A_MERGE and sha != event.head_sha else ()
         return cls(
             workspace=Path(workspace) if workspace else None, commits=(event.head_sha, *merge)
         )

@@ -178,8 +178,8 @@ class Publisher:
         try:
             work()
         except SdiGateError as exc:
-            hint = f" Hint: {exc.hint}" if exc.hint else ""
-            self._warn(f"{told}: {exc.message}.{hint}" if hint else f"{told}: {exc.message}")
+            hint = f". Hint: {exc.hint}" if exc.hint else ""
+            self._warn(f"{told}: {exc.message}{hint}")
         except Exception as exc:  # noqa: BLE001 - no view of a verdict may change it
             self._warn(self._internal(told, exc))
 

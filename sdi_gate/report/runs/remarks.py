@@ -109,7 +109,7 @@ def error_text(error: ErrorEntry) -> str:
     Returns:
         One line with the hint, if there is one.
     """
-    hint = f" Hint: {error.hint}" if error.hint else ""
+    hint = f". Hint: {error.hint}" if error.hint else ""
     return clean(f"{error.message}{hint}", MESSAGE_LIMIT)
 
 

@@ -52,7 +52,7 @@ def test_a_failure_stands_at_the_line_of_the_policy_that_decided():
     )
     assert (gated.level, *where(gated)) == ("error", MANIFEST, 19, 5)
     assert gated.title == "gated: not judged"
-    assert gated.message == "hf:org/tune: the repository is gated Hint: give hf-token"
+    assert gated.message == "hf:org/tune: the repository is gated. Hint: give hf-token"
 
 
 @pytest.mark.parametrize(

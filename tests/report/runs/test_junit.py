@@ -54,7 +54,7 @@ def test_a_candidate_is_a_suite_and_a_finding_a_case():
         " acme/models//policies/production.yml@0123456:54."
     )
     (missing,) = gated.iter("error")
-    assert missing.text == "hf:org/tune: the repository is gated Hint: give hf-token"
+    assert missing.text == "hf:org/tune: the repository is gated. Hint: give hf-token"
     properties = {each.get("name"): each.get("value") for each in bot.iter("property")}
     assert properties == {"base": "hf:org/base", "candidate": "hf:org/tune", "change": "added"}
 
@@ -138,7 +138,7 @@ def test_nothing_to_judge_is_a_case_that_passes_and_says_so():
 
 def test_an_error_of_the_run_is_a_case_that_is_red():
     (found,) = red(parsed(unfinished()))
-    assert found.text == "policies/production.yml: not found Hint: give hf-token"
+    assert found.text == "policies/production.yml: not found. Hint: give hf-token"
 
 
 @pytest.mark.parametrize("name", [*HOSTILE_NAMES, "]]>", "&amp;", "\ufffe\uffff", "\ud800", "\x00"])
