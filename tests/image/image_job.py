@@ -74,6 +74,9 @@ class ImageJob:
         base = self.github.commit(REPOSITORY, policy, branch="main")
         manifest = {"models.yml": (MANIFEST % candidate).encode(), **policy}
         head = self.github.commit(REPOSITORY, manifest, parents=(base,), branch="topic")
+        # As the step before has checked it out.
+        (self.workspace / ".git").mkdir(exist_ok=True)
+        (self.workspace / ".git/HEAD").write_text(f"{head}\n", encoding="utf-8")
         self.github.pull_requests[REPOSITORY, NUMBER] = PullRequest(
             base_sha=base, head_sha=head, head="org:topic"
         )
