@@ -71,8 +71,9 @@ def test_a_fine_tune_that_is_far_fails_with_the_exit_code_of_a_verdict(job):
 
 
 def test_the_workspace_is_left_as_it_was(job):
+    payload = job.push("near")
     before = files_in(job.workspace)
-    job.as_container_action(job.push("near"), **job.inputs())
+    assert job.as_container_action(payload, **job.inputs()).code == 0
     assert files_in(job.workspace) == before
 
 
